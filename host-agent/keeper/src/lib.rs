@@ -1,0 +1,1 @@
+//! host-agent/keeper

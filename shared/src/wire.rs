@@ -1,0 +1,301 @@
+//! Between the wire and the valid types. The only module that knows both.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use zhylon_proto::agent::v1 as agent;
+use zhylon_proto::daemons::v1 as api;
+
+use crate::redact::Secret;
+use crate::signal::StopSignal;
+use crate::spec::{DaemonSpec, FieldViolation, InvalidSpec, RestartPolicy, SpecDraft};
+use crate::state::{DesiredState, InstanceState, RestartOutcome};
+
+/// What the agent sends as `Hello.protocol_max` and the api-server accepts.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The spec part of a daemon as it came over the public API.
+///
+/// # Errors
+/// When a field breaks a rule, or an enum has a number this version does not know; all of them at once.
+pub fn spec_from_api(daemon: &api::Daemon) -> Result<DaemonSpec, InvalidSpec> {
+    let mut bad = Vec::new();
+    let stop_signal = match api::StopSignal::try_from(daemon.stop_signal) {
+        Ok(api::StopSignal::Unspecified) => None,
+        Ok(signal) => signal_from_api(signal),
+        Err(_) => {
+            let text = format!(
+                "{} is not a stop signal: TERM HUP INT QUIT KILL USR1 USR2",
+                daemon.stop_signal
+            );
+            bad.push(FieldViolation::new("stop_signal", "ENUM", text));
+            None
+        }
+    };
+    let restart_policy = match api::RestartPolicy::try_from(daemon.restart_policy) {
+        Ok(api::RestartPolicy::Unspecified) => None,
+        Ok(api::RestartPolicy::Always) => Some(RestartPolicy::Always),
+        Ok(api::RestartPolicy::OnFailure) => Some(RestartPolicy::OnFailure),
+        Ok(api::RestartPolicy::Never) => Some(RestartPolicy::Never),
+        Err(_) => {
+            let text = format!(
+                "{} is not a restart policy: ALWAYS ON_FAILURE NEVER",
+                daemon.restart_policy
+            );
+            bad.push(FieldViolation::new("restart_policy", "ENUM", text));
+            None
+        }
+    };
+    let draft = SpecDraft {
+        name: daemon.name.clone(),
+        command: daemon.command.clone(),
+        user: daemon.user.clone(),
+        directory: daemon.directory.clone(),
+        processes: daemon.processes.map(Into::into),
+        start_seconds: daemon.start_seconds.map(Into::into),
+        stop_seconds: daemon.stop_seconds.map(Into::into),
+        stop_signal,
+        environment: daemon
+            .environment
+            .iter()
+            .map(|(k, v)| (k.clone(), Secret::new(v)))
+            .collect(),
+        restart_policy,
+        max_retries: daemon.max_retries.into(),
+    };
+    match DaemonSpec::check(draft) {
+        Ok(spec) if bad.is_empty() => Ok(spec),
+        Ok(_) => Err(InvalidSpec(bad)),
+        Err(InvalidSpec(more)) => {
+            bad.extend(more);
+            Err(InvalidSpec(bad))
+        }
+    }
+}
+
+/// Writes a spec into a message of the public API: every field but the values of the environment.
+pub fn spec_to_api(spec: &DaemonSpec, daemon: &mut api::Daemon) {
+    daemon.name = spec.name().to_owned();
+    daemon.command = spec.command().to_owned();
+    daemon.user = Some(spec.user().to_owned());
+    daemon.directory = spec.directory().to_owned();
+    daemon.processes = Some(spec.processes().cast_signed());
+    daemon.start_seconds = Some(spec.start_seconds().cast_signed());
+    daemon.stop_seconds = Some(spec.stop_seconds().cast_signed());
+    daemon.stop_signal = signal_to_api(spec.stop_signal()).into();
+    daemon.restart_policy = policy_to_api(spec.restart_policy()).into();
+    daemon.max_retries = spec.max_retries().cast_signed();
+    daemon.environment.clear();
+    daemon.environment_names = spec.environment().keys().cloned().collect();
+}
+
+/// A spec for the agent, secrets included.
+#[must_use]
+pub fn spec_to_agent(spec: &DaemonSpec) -> agent::DaemonSpec {
+    agent::DaemonSpec {
+        name: spec.name().to_owned(),
+        command: spec.command().to_owned(),
+        user: spec.user().to_owned(),
+        directory: spec.directory().to_owned(),
+        processes: spec.processes(),
+        start_seconds: spec.start_seconds(),
+        stop_seconds: spec.stop_seconds(),
+        stop_signal: spec.stop_signal().number().cast_unsigned(),
+        restart_policy: i32::from(policy_to_api(spec.restart_policy())).cast_unsigned(),
+        max_retries: spec.max_retries(),
+        environment: spec
+            .environment()
+            .iter()
+            .map(|(name, value)| agent::EnvironmentVariable {
+                name: name.clone(),
+                value: value.expose().to_owned(),
+            })
+            .collect(),
+    }
+}
+
+/// A spec as the agent received it. The agent checks again: the host does not trust the wire.
+///
+/// # Errors
+/// When a field breaks a rule.
+pub fn spec_from_agent(spec: &agent::DaemonSpec) -> Result<DaemonSpec, InvalidSpec> {
+    let stop_signal = i32::try_from(spec.stop_signal)
+        .ok()
+        .and_then(StopSignal::from_number);
+    let restart_policy = match spec.restart_policy {
+        1 => Some(RestartPolicy::Always),
+        2 => Some(RestartPolicy::OnFailure),
+        3 => Some(RestartPolicy::Never),
+        _ => None,
+    };
+    let unknown = |field, number| {
+        let text = format!("{number} is not known to this agent: upgrade it");
+        InvalidSpec(vec![FieldViolation::new(field, "ENUM", text)])
+    };
+    DaemonSpec::check(SpecDraft {
+        name: spec.name.clone(),
+        command: spec.command.clone(),
+        user: Some(spec.user.clone()),
+        directory: spec.directory.clone(),
+        processes: Some(spec.processes.into()),
+        start_seconds: Some(spec.start_seconds.into()),
+        stop_seconds: Some(spec.stop_seconds.into()),
+        stop_signal: Some(stop_signal.ok_or_else(|| unknown("stop_signal", spec.stop_signal))?),
+        environment: spec
+            .environment
+            .iter()
+            .map(|variable| (variable.name.clone(), Secret::new(&variable.value)))
+            .collect(),
+        restart_policy: Some(
+            restart_policy.ok_or_else(|| unknown("restart_policy", spec.restart_policy))?,
+        ),
+        max_retries: spec.max_retries.into(),
+    })
+}
+
+/// SHA-256 over a server's whole set: what `ConfigUpdate.hash` and `Hello.applied_hash` carry. The order of `daemons`
+/// does not matter.
+#[must_use]
+pub fn set_hash<'a>(daemons: impl IntoIterator<Item = &'a agent::DaemonConfig>) -> Vec<u8> {
+    let mut all: Vec<_> = daemons.into_iter().collect();
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for daemon in all {
+        part(daemon.id.as_bytes());
+        part(&[u8::from(daemon.running)]);
+        for number in [
+            daemon.intent_generation,
+            daemon.restart_generation,
+            daemon.revision,
+        ] {
+            part(&number.to_be_bytes());
+        }
+        let Some(spec) = &daemon.spec else { continue };
+        for text in [&spec.name, &spec.command, &spec.user, &spec.directory] {
+            part(text.as_bytes());
+        }
+        for number in [
+            spec.processes,
+            spec.start_seconds,
+            spec.stop_seconds,
+            spec.stop_signal,
+            spec.restart_policy,
+            spec.max_retries,
+        ] {
+            part(&number.to_be_bytes());
+        }
+        for variable in &spec.environment {
+            part(variable.name.as_bytes());
+            part(variable.value.as_bytes());
+        }
+    }
+    hash.finalize().to_vec()
+}
+
+/// A time for the wire.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> pbjson_types::Timestamp {
+    let (seconds, nanos) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (
+            after.as_secs().cast_signed(),
+            after.subsec_nanos().cast_signed(),
+        ),
+        Err(before) => (-before.duration().as_secs().cast_signed(), 0),
+    };
+    pbjson_types::Timestamp { seconds, nanos }
+}
+
+/// A time from the wire; times before 1970 or out of range are `None`.
+#[must_use]
+pub fn system_time(timestamp: &pbjson_types::Timestamp) -> Option<SystemTime> {
+    let since = Duration::new(
+        u64::try_from(timestamp.seconds).ok()?,
+        u32::try_from(timestamp.nanos)
+            .ok()
+            .filter(|nanos| *nanos < 1_000_000_000)?,
+    );
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// A state for the wire.
+#[must_use]
+pub fn state_to_api(state: InstanceState) -> api::InstanceState {
+    match state {
+        InstanceState::Stopped => api::InstanceState::Stopped,
+        InstanceState::Starting => api::InstanceState::Starting,
+        InstanceState::Running => api::InstanceState::Running,
+        InstanceState::Backoff => api::InstanceState::Backoff,
+        InstanceState::Stopping => api::InstanceState::Stopping,
+        InstanceState::Exited => api::InstanceState::Exited,
+        InstanceState::Fatal => api::InstanceState::Fatal,
+        InstanceState::Unknown => api::InstanceState::Unknown,
+    }
+}
+
+/// A state from the wire; what this version does not know is UNKNOWN.
+#[must_use]
+pub fn state_from_api(state: i32) -> InstanceState {
+    match api::InstanceState::try_from(state) {
+        Ok(api::InstanceState::Stopped) => InstanceState::Stopped,
+        Ok(api::InstanceState::Starting) => InstanceState::Starting,
+        Ok(api::InstanceState::Running) => InstanceState::Running,
+        Ok(api::InstanceState::Backoff) => InstanceState::Backoff,
+        Ok(api::InstanceState::Stopping) => InstanceState::Stopping,
+        Ok(api::InstanceState::Exited) => InstanceState::Exited,
+        Ok(api::InstanceState::Fatal) => InstanceState::Fatal,
+        Ok(api::InstanceState::Unknown | api::InstanceState::Unspecified) | Err(_) => {
+            InstanceState::Unknown
+        }
+    }
+}
+
+/// A desired state for the wire.
+#[must_use]
+pub fn desired_to_api(state: DesiredState) -> api::DesiredState {
+    match state {
+        DesiredState::Running => api::DesiredState::Running,
+        DesiredState::Stopped => api::DesiredState::Stopped,
+    }
+}
+
+/// An outcome for the wire.
+#[must_use]
+pub fn outcome_to_api(outcome: RestartOutcome) -> api::RestartOutcome {
+    match outcome {
+        RestartOutcome::Succeeded => api::RestartOutcome::Succeeded,
+        RestartOutcome::Failed => api::RestartOutcome::Failed,
+        RestartOutcome::Aborted => api::RestartOutcome::Aborted,
+        RestartOutcome::Expired => api::RestartOutcome::Expired,
+        RestartOutcome::Superseded => api::RestartOutcome::Superseded,
+    }
+}
+
+fn policy_to_api(policy: RestartPolicy) -> api::RestartPolicy {
+    match policy {
+        RestartPolicy::Always => api::RestartPolicy::Always,
+        RestartPolicy::OnFailure => api::RestartPolicy::OnFailure,
+        RestartPolicy::Never => api::RestartPolicy::Never,
+    }
+}
+
+fn signal_to_api(signal: StopSignal) -> api::StopSignal {
+    match signal {
+        StopSignal::Term => api::StopSignal::Term,
+        StopSignal::Hup => api::StopSignal::Hup,
+        StopSignal::Int => api::StopSignal::Int,
+        StopSignal::Quit => api::StopSignal::Quit,
+        StopSignal::Kill => api::StopSignal::Kill,
+        StopSignal::Usr1 => api::StopSignal::Usr1,
+        StopSignal::Usr2 => api::StopSignal::Usr2,
+    }
+}
+
+fn signal_from_api(signal: api::StopSignal) -> Option<StopSignal> {
+    StopSignal::ALL
+        .into_iter()
+        .find(|s| signal_to_api(*s) == signal)
+}
