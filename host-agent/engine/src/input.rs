@@ -137,8 +137,8 @@ pub enum Input {
         settled: Vec<(DaemonId, i64, RestartOutcome)>,
         /// Instances that live.
         adopted: Vec<Adopted>,
-        /// The highest generation ever used by each slot.
-        generations: Vec<(Slot, u64)>,
+        /// Every generation given from now on is at least this, and above those of `adopted`.
+        first_generation: u64,
     },
     /// The complete set, durable in the ledger.
     Desired(Vec<DesiredDaemon>),
