@@ -28,6 +28,14 @@ pub fn reset() -> io::Result<()> {
         // SAFETY: `action` is a whole kernel sigaction; SIG_DFL runs no code of ours.
         check(unsafe { libc::syscall(libc::SYS_rt_sigaction, number, action, none, SET_BYTES) })?;
     }
+    unblock_all()
+}
+
+/// Blocks no signal for the calling thread and what it starts.
+///
+/// # Errors
+/// What rt_sigprocmask said.
+pub fn unblock_all() -> io::Result<()> {
     set_mask(libc::SIG_SETMASK, 0).map(drop)
 }
 
