@@ -7,47 +7,47 @@ mod grant;
 mod permission;
 mod table;
 
-pub use grant::{PlatformGrant, SelfGrant, TeamGrant};
-pub use permission::{Permission, PermissionSet, UnknownPermission};
-pub use table::{Access, Rule, TABLE, rule};
+pub(crate) use grant::{PlatformGrant, SelfGrant, TeamGrant};
+pub(crate) use permission::{Permission, PermissionSet, UnknownPermission};
+pub(crate) use table::{Access, Rule, TABLE, rule};
 
 use zhylon_shared::id::{TeamId, UserId};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// The user whose rights count.
-    pub user: UserId,
+    pub(crate) user: UserId,
     /// Whether that user is the platform operator.
-    pub operator: bool,
+    pub(crate) operator: bool,
     /// The platform operator who acts for `user`, if it is not the user's own call.
-    pub acting: Option<UserId>,
+    pub(crate) acting: Option<UserId>,
 }
 
 /// What a user is in a team. To have none is to be no member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Membership {
+pub(crate) struct Membership {
     /// The team.
-    pub team: TeamId,
+    pub(crate) team: TeamId,
     /// The member.
-    pub user: UserId,
+    pub(crate) user: UserId,
     /// Whether the member owns the team, and so has every permission.
-    pub owner: bool,
+    pub(crate) owner: bool,
     /// What was granted.
-    pub permissions: PermissionSet,
+    pub(crate) permissions: PermissionSet,
 }
 
 impl Membership {
     /// Whether the member has this permission.
     #[must_use]
-    pub fn has(&self, permission: Permission) -> bool {
+    pub(crate) fn has(&self, permission: Permission) -> bool {
         self.owner || self.permissions.contains(permission)
     }
 }
 
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The caller must not learn whether it exists.
     Invisible,
     /// The caller sees it and lacks this permission.
@@ -64,7 +64,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// The refusal.
-pub fn authorize(
+pub(crate) fn authorize(
     rule: &Rule,
     actor: &Actor,
     membership: Option<&Membership>,
@@ -90,7 +90,7 @@ pub fn authorize(
 ///
 /// # Errors
 /// The refusal.
-pub fn admit(rule: &Rule, actor: &Actor) -> Result<(), Refusal> {
+pub(crate) fn admit(rule: &Rule, actor: &Actor) -> Result<(), Refusal> {
     match rule.access {
         Access::Operator if !actor.operator => Err(Refusal::OperatorOnly),
         Access::Member | Access::MemberWith(_) if actor.operator => {
@@ -109,7 +109,7 @@ pub fn admit(rule: &Rule, actor: &Actor) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When the caller is not the platform operator, or the rule is another.
-pub fn platform(rule: &Rule, actor: &Actor) -> Result<PlatformGrant, Refusal> {
+pub(crate) fn platform(rule: &Rule, actor: &Actor) -> Result<PlatformGrant, Refusal> {
     match rule.access {
         Access::Operator if actor.operator => Ok(PlatformGrant::new()),
         _ => Err(Refusal::OperatorOnly),
@@ -120,7 +120,7 @@ pub fn platform(rule: &Rule, actor: &Actor) -> Result<PlatformGrant, Refusal> {
 ///
 /// # Errors
 /// When it is another user's.
-pub fn own(rule: &Rule, actor: &Actor, owner: UserId) -> Result<SelfGrant, Refusal> {
+pub(crate) fn own(rule: &Rule, actor: &Actor, owner: UserId) -> Result<SelfGrant, Refusal> {
     match rule.access {
         Access::SignedIn if actor.user == owner || actor.operator => Ok(SelfGrant::new(owner)),
         _ => Err(Refusal::OperatorOnly),

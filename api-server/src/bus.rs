@@ -2,16 +2,17 @@
 //! reads the store, and a lost hint costs seconds.
 
 mod hints;
+pub(crate) mod log_broker;
 mod presence;
 
-pub use hints::{Hint, Hints};
-pub use presence::{Connection, Presence};
+pub(crate) use hints::{Hint, Hints};
+pub(crate) use presence::{Connection, Presence};
 
 use crate::clock::Clock;
 
 /// The hints and the presence of agents in this process.
 #[derive(Debug, Clone)]
-pub struct Bus {
+pub(crate) struct Bus {
     hints: Hints,
     presence: Presence,
 }
@@ -19,7 +20,7 @@ pub struct Bus {
 impl Bus {
     /// An empty bus. The presence of agents counts from now on.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         let hints = Hints::new();
         Self {
             presence: Presence::new(clock, hints.clone()),
@@ -29,13 +30,13 @@ impl Bus {
 
     /// Who wants to hear, and who tells.
     #[must_use]
-    pub fn hints(&self) -> &Hints {
+    pub(crate) fn hints(&self) -> &Hints {
         &self.hints
     }
 
     /// Which agents are connected to this process.
     #[must_use]
-    pub fn presence(&self) -> &Presence {
+    pub(crate) fn presence(&self) -> &Presence {
         &self.presence
     }
 }

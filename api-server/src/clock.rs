@@ -7,21 +7,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Tells the time.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
+pub(crate) struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
 
 /// One reading of the clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Now {
+pub(crate) struct Now {
     /// What the calendar says; may jump.
-    pub wall: SystemTime,
+    pub(crate) wall: SystemTime,
     /// Time since some fixed moment of this process; never goes back.
-    pub monotonic: Duration,
+    pub(crate) monotonic: Duration,
 }
 
 impl Clock {
     /// The operating system's clock.
     #[must_use]
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         let start = Instant::now();
         Self(Arc::new(move || Now {
             wall: SystemTime::now(),
@@ -31,19 +31,19 @@ impl Clock {
 
     /// A clock that a test moves.
     #[cfg(test)]
-    pub fn manual(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
+    pub(crate) fn manual(read: impl Fn() -> Now + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
     /// What the calendar says.
     #[must_use]
-    pub fn wall(&self) -> SystemTime {
+    pub(crate) fn wall(&self) -> SystemTime {
         (self.0)().wall
     }
 
     /// Time since some fixed moment of this process.
     #[must_use]
-    pub fn monotonic(&self) -> Duration {
+    pub(crate) fn monotonic(&self) -> Duration {
         (self.0)().monotonic
     }
 }

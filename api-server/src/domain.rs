@@ -9,11 +9,11 @@ mod logs;
 mod seal;
 mod setup;
 
-pub use agents::{Claim, DesiredSet};
-pub use ctx::Ctx;
-pub use error::{Credential, DomainError as Error, Enrollment, Precondition, Reason};
-pub use seal::EnvironmentKey;
-pub use setup::{Bootstrap, BootstrapNames, bootstrap};
+pub(crate) use agents::{Claim, DesiredSet};
+pub(crate) use ctx::Ctx;
+pub(crate) use error::{Credential, DomainError as Error, Enrollment, Precondition, Reason};
+pub(crate) use seal::EnvironmentKey;
+pub(crate) use setup::{Bootstrap, BootstrapNames, bootstrap};
 
 use std::str::FromStr;
 
@@ -25,7 +25,7 @@ use crate::store::Store;
 
 /// The rules and what they work on. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Domain {
+pub(crate) struct Domain {
     store: Store,
     bus: Bus,
     key: EnvironmentKey,
@@ -35,7 +35,7 @@ pub struct Domain {
 impl Domain {
     /// The rules over this store. `key` seals environment values and must be the same at every start.
     #[must_use]
-    pub fn new(store: Store, bus: Bus, key: EnvironmentKey, clock: Clock) -> Self {
+    pub(crate) fn new(store: Store, bus: Bus, key: EnvironmentKey, clock: Clock) -> Self {
         Self {
             store,
             bus,
@@ -46,13 +46,13 @@ impl Domain {
 
     /// Hints and presence.
     #[must_use]
-    pub fn bus(&self) -> &Bus {
+    pub(crate) fn bus(&self) -> &Bus {
         &self.bus
     }
 
     /// The clock everything here goes by.
     #[must_use]
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 }
@@ -61,6 +61,6 @@ impl Domain {
 ///
 /// # Errors
 /// [`Error::NotFound`].
-pub fn parse_id<K: Kind>(text: &str) -> Result<Id<K>, Error> {
+pub(crate) fn parse_id<K: Kind>(text: &str) -> Result<Id<K>, Error> {
     Id::from_str(text).map_err(|_| Error::NotFound(K::WORD))
 }

@@ -5,15 +5,15 @@ use zhylon_shared::id::{TeamId, UserId};
 
 /// The right to write inside one team.
 #[derive(Debug, Clone, Copy)]
-pub struct TeamGrant(TeamId);
+pub(crate) struct TeamGrant(TeamId);
 
 /// The right to change users and teams.
 #[derive(Debug, Clone, Copy)]
-pub struct PlatformGrant(());
+pub(crate) struct PlatformGrant(());
 
 /// The right to change what belongs to one user.
 #[derive(Debug, Clone, Copy)]
-pub struct SelfGrant(UserId);
+pub(crate) struct SelfGrant(UserId);
 
 impl TeamGrant {
     pub(super) fn new(team: TeamId) -> Self {
@@ -22,7 +22,7 @@ impl TeamGrant {
 
     /// The team; writers hold every row they touch against it.
     #[must_use]
-    pub fn team(&self) -> TeamId {
+    pub(crate) fn team(&self) -> TeamId {
         self.0
     }
 }
@@ -40,7 +40,7 @@ impl SelfGrant {
 
     /// The user.
     #[must_use]
-    pub fn user(&self) -> UserId {
+    pub(crate) fn user(&self) -> UserId {
         self.0
     }
 }

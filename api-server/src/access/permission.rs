@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// What a member may be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Permission {
+pub(crate) enum Permission {
     /// Create servers and enrolment tokens.
     CreateServers,
     /// Create, change, start, stop and restart daemons; read and clear their logs.
@@ -20,11 +20,11 @@ pub enum Permission {
 
 /// A text that names no permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownPermission;
+pub(crate) struct UnknownPermission;
 
 impl Permission {
     /// All of them, by their strings.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::CreateServers,
         Self::CreateDaemons,
         Self::DeleteServers,
@@ -34,7 +34,7 @@ impl Permission {
 
     /// Its string.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CreateServers => "server:create",
             Self::CreateDaemons => "server:create-daemons",
@@ -64,17 +64,17 @@ impl FromStr for Permission {
 
 /// Some permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PermissionSet(u8);
+pub(crate) struct PermissionSet(u8);
 
 impl PermissionSet {
     /// Whether `permission` is among them.
     #[must_use]
-    pub fn contains(self, permission: Permission) -> bool {
+    pub(crate) fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u8) != 0
     }
 
     /// All of them, sorted by their strings.
-    pub fn iter(self) -> impl Iterator<Item = Permission> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL
             .into_iter()
             .filter(move |p| self.contains(*p))

@@ -8,7 +8,7 @@ use Permission::{CreateDaemons, CreateServers, DeleteDaemons, DeleteServers, Man
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Who shows an unused enrolment token; there is no bearer token.
     EnrollmentToken,
     /// An agent with its certificate, on the agents' listener; refused on the public one.
@@ -27,11 +27,11 @@ pub enum Access {
 
 /// One line of [`TABLE`].
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Full name of the method, `package.Service/Method`.
-    pub method: &'static str,
+    pub(crate) method: &'static str,
     /// Who may call it.
-    pub access: Access,
+    pub(crate) access: Access,
 }
 
 const fn r(method: &'static str, access: Access) -> Rule {
@@ -39,7 +39,7 @@ const fn r(method: &'static str, access: Access) -> Rule {
 }
 
 /// Who may call what.
-pub static TABLE: &[Rule] = &[
+pub(crate) static TABLE: &[Rule] = &[
     r("zhylon.agent.v1.AgentService/Connect", AgentCertificate),
     r("zhylon.agent.v1.AgentService/StreamLogs", AgentCertificate),
     r(
@@ -116,7 +116,7 @@ pub static TABLE: &[Rule] = &[
 
 /// The rule of a method, by its full name.
 #[must_use]
-pub fn rule(method: &str) -> Option<&'static Rule> {
+pub(crate) fn rule(method: &str) -> Option<&'static Rule> {
     TABLE
         .binary_search_by(|rule| rule.method.cmp(method))
         .ok()

@@ -10,7 +10,7 @@ const CAPACITY: usize = 1024;
 
 /// Something changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hint {
+pub(crate) enum Hint {
     /// What this server should run, or the server itself (also that it was deleted).
     ServerChanged(ServerId),
     /// A daemon: its spec, its intent or its status.
@@ -28,7 +28,7 @@ pub enum Hint {
 
 /// Tells and hears hints.
 #[derive(Debug, Clone)]
-pub struct Hints(broadcast::Sender<Hint>);
+pub(crate) struct Hints(broadcast::Sender<Hint>);
 
 impl Hints {
     pub(super) fn new() -> Self {
@@ -36,13 +36,13 @@ impl Hints {
     }
 
     /// Tells everyone who listens; no one listening is fine.
-    pub fn tell(&self, hint: Hint) {
+    pub(crate) fn tell(&self, hint: Hint) {
         let _ = self.0.send(hint);
     }
 
     /// Hears all hints from now on. `Lagged` means: look at everything.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Hint> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Hint> {
         self.0.subscribe()
     }
 }

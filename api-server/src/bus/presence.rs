@@ -12,11 +12,11 @@ use crate::clock::Clock;
 
 /// How long a server without a stream reads RECONNECTING. Longer than an agent's longest wait between two tries (30 s)
 /// and a slow handshake.
-pub const GRACE: Duration = Duration::from_secs(60);
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
 /// How a server is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub(crate) enum Connection {
     /// No agent ever connected as this server.
     NeverConnected,
     /// Its agent is connected.
@@ -30,7 +30,7 @@ pub enum Connection {
 /// The streams of this process by server. Bounded by the number of enrolled servers: an entry is made only for an
 /// accepted session.
 #[derive(Debug, Clone)]
-pub struct Presence {
+pub(crate) struct Presence {
     clock: Clock,
     hints: Hints,
     start: Duration,
@@ -54,24 +54,24 @@ impl Presence {
     }
 
     /// The agent of `server` has a stream with this session epoch. An older epoch than the known one changes nothing.
-    pub fn connected(&self, server: ServerId, epoch: i64) {
+    pub(crate) fn connected(&self, server: ServerId, epoch: i64) {
         self.set(server, epoch, None);
     }
 
     /// That stream ended. A stream that was followed by a newer one changes nothing.
-    pub fn lost(&self, server: ServerId, epoch: i64) {
+    pub(crate) fn lost(&self, server: ServerId, epoch: i64) {
         self.set(server, epoch, Some(self.clock.monotonic()));
     }
 
     /// The server was deleted.
-    pub fn forget(&self, server: ServerId) {
+    pub(crate) fn forget(&self, server: ServerId) {
         self.lock().remove(&server);
         self.hints.tell(Hint::ConnectionChanged(server));
     }
 
     /// How `server` is connected. `ever_seen`: whether an agent ever had a session as this server.
     #[must_use]
-    pub fn state(&self, server: ServerId, ever_seen: bool) -> Connection {
+    pub(crate) fn state(&self, server: ServerId, ever_seen: bool) -> Connection {
         let stream = self.lock().get(&server).copied();
         let away_since = match stream {
             Some(Stream { lost_at: None, .. }) => return Connection::Connected,

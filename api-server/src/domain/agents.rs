@@ -9,24 +9,24 @@ use super::{Domain, Error};
 
 /// An accepted session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// Fences writes of older sessions of this server.
-    pub session_epoch: i64,
+    pub(crate) session_epoch: i64,
     /// The epoch all counters of this server belong to.
-    pub config_epoch: String,
+    pub(crate) config_epoch: String,
     /// The server's current revision.
-    pub revision: i64,
+    pub(crate) revision: i64,
 }
 
 /// Everything a server should run, read in one transaction.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DesiredSet {
+pub(crate) struct DesiredSet {
     /// The epoch of `revision`.
-    pub config_epoch: String,
+    pub(crate) config_epoch: String,
     /// The server's revision.
-    pub revision: i64,
+    pub(crate) revision: i64,
     /// Its daemons, environment values in the clear.
-    pub daemons: Vec<DaemonConfig>,
+    pub(crate) daemons: Vec<DaemonConfig>,
 }
 
 impl Domain {
@@ -34,7 +34,11 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the server was deleted.
-    pub async fn claim(&self, server: ServerId, agent_version: &str) -> Result<Claim, Error> {
+    pub(crate) async fn claim(
+        &self,
+        server: ServerId,
+        agent_version: &str,
+    ) -> Result<Claim, Error> {
         let _ = (server, agent_version);
         todo!("owner: api")
     }
@@ -45,7 +49,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the server was deleted.
-    pub async fn desired(&self, server: ServerId) -> Result<DesiredSet, Error> {
+    pub(crate) async fn desired(&self, server: ServerId) -> Result<DesiredSet, Error> {
         let _ = server;
         todo!("owner: api")
     }
@@ -54,7 +58,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::Fenced`].
-    pub async fn acknowledge(
+    pub(crate) async fn acknowledge(
         &self,
         server: ServerId,
         session_epoch: i64,
@@ -68,7 +72,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::Fenced`].
-    pub async fn record_status(
+    pub(crate) async fn record_status(
         &self,
         server: ServerId,
         session_epoch: i64,
@@ -83,7 +87,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::Fenced`].
-    pub async fn seen(&self, server: ServerId, session_epoch: i64) -> Result<(), Error> {
+    pub(crate) async fn seen(&self, server: ServerId, session_epoch: i64) -> Result<(), Error> {
         let _ = (server, session_epoch);
         todo!("owner: api")
     }
@@ -93,7 +97,7 @@ impl Domain {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn revisions_behind(
+    pub(crate) async fn revisions_behind(
         &self,
         known: &[(ServerId, i64)],
     ) -> Result<Vec<(ServerId, Option<i64>)>, Error> {
@@ -106,7 +110,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::Enrollment`].
-    pub async fn redeem_enrollment(
+    pub(crate) async fn redeem_enrollment(
         &self,
         id: EnrollmentId,
         secret: &Secret,

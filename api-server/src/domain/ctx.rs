@@ -6,13 +6,13 @@ use crate::access::{Actor, Rule};
 
 /// A call.
 #[derive(Debug, Clone)]
-pub struct Ctx {
+pub(crate) struct Ctx {
     /// Who calls.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// The token that was shown.
-    pub token: TokenId,
+    pub(crate) token: TokenId,
     /// The rule of the method that was called.
-    pub rule: &'static Rule,
+    pub(crate) rule: &'static Rule,
     /// Names this call in our log.
-    pub request_id: String,
+    pub(crate) request_id: String,
 }

@@ -9,7 +9,7 @@ use crate::store;
 
 /// Why something was refused or failed.
 #[derive(Debug, thiserror::Error)]
-pub enum DomainError {
+pub(crate) enum DomainError {
     /// Absent, or not visible to the caller, or not even an id: one text for all three.
     #[error("no such {0}, or it is not visible to you")]
     NotFound(&'static str),
@@ -76,6 +76,11 @@ pub enum DomainError {
     /// The host can not give the log.
     #[error("the host can not read the log: {0}")]
     LogUnreadable(String),
+    /// This api-server is going; another one, or the next, goes on.
+    #[error(
+        "the api-server is restarting: call again, and a log stream goes on from its last cursor"
+    )]
+    Draining,
     /// The write came from an agent's session that was followed by a newer one.
     #[error("a newer session of this server took over")]
     Fenced,
@@ -89,7 +94,7 @@ pub enum DomainError {
 
 /// What is wrong with the caller's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Credential {
+pub(crate) enum Credential {
     /// There is none.
     #[error("no token: send the metadata `authorization: Bearer zhy_…`")]
     Missing,
@@ -111,7 +116,7 @@ pub enum Credential {
 
 /// What stands in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Precondition {
+pub(crate) enum Precondition {
     /// A server that still has daemons is not deleted.
     #[error("the server still has daemons: delete them first")]
     ServerHasDaemons,
@@ -131,7 +136,7 @@ pub enum Precondition {
 
 /// Why an enrolment token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Enrollment {
+pub(crate) enum Enrollment {
     /// No such token, or a wrong secret.
     #[error("unknown enrolment token: create a new one for this server")]
     Unknown,
@@ -150,14 +155,14 @@ macro_rules! reasons {
         /// A stable reason, as clients and `docs/errors.md` know it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(missing_docs, reason = "each is explained in docs/errors.md, which a test holds against this list")]
-        pub enum Reason { $($variant,)* }
+        pub(crate) enum Reason { $($variant,)* }
         impl Reason {
             /// All of them.
             #[cfg(test)]
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
             /// Its text.
             #[must_use]
-            pub fn text(self) -> &'static str {
+            pub(crate) fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
         }
@@ -191,6 +196,7 @@ reasons! {
     ServerOffline = "SERVER_OFFLINE",
     TooManyViewers = "TOO_MANY_VIEWERS",
     LogUnreadable = "LOG_UNREADABLE",
+    Draining = "API_SERVER_DRAINING",
     SessionFenced = "SESSION_FENCED",
     DatabaseBusy = "DATABASE_BUSY",
     Internal = "INTERNAL",
@@ -199,13 +205,13 @@ reasons! {
 impl DomainError {
     /// One broken rule of one field.
     #[must_use]
-    pub fn field(field: &str, rule: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn field(field: &str, rule: &'static str, text: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, rule, text)])
     }
 
     /// Its stable reason.
     #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::NotFound(_) => Reason::NotFound,
             Self::Unauthenticated(Credential::Missing) => Reason::TokenMissing,
@@ -233,6 +239,7 @@ impl DomainError {
             Self::ServerOffline => Reason::ServerOffline,
             Self::TooManyViewers(_) => Reason::TooManyViewers,
             Self::LogUnreadable(_) => Reason::LogUnreadable,
+            Self::Draining => Reason::Draining,
             Self::Fenced => Reason::SessionFenced,
             Self::Busy => Reason::DatabaseBusy,
             Self::Internal(_) => Reason::Internal,
@@ -241,9 +248,9 @@ impl DomainError {
 
     /// How long to wait before the same call may succeed; `None` where waiting alone does not help.
     #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy => Some(Duration::from_secs(1)),
+            Self::Busy | Self::Draining => Some(Duration::from_secs(1)),
             Self::ServerOffline | Self::TooManyViewers(_) => Some(Duration::from_secs(5)),
             _ => None,
         }
@@ -269,7 +276,7 @@ impl From<getrandom::Error> for DomainError {
 impl DomainError {
     /// A refusal about a `kind` of thing, in words.
     #[must_use]
-    pub fn refused(refusal: Refusal, kind: &'static str) -> Self {
+    pub(crate) fn refused(refusal: Refusal, kind: &'static str) -> Self {
         match refusal {
             Refusal::Invisible => Self::NotFound(kind),
             Refusal::Missing(permission) => Self::PermissionDenied(permission),

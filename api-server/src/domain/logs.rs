@@ -9,7 +9,7 @@ impl Domain {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::PermissionDenied`].
-    pub async fn authorize_log(
+    pub(crate) async fn authorize_log(
         &self,
         ctx: &Ctx,
         daemon_id: &str,

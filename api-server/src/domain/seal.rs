@@ -4,14 +4,14 @@ use std::fmt;
 
 /// The 32-byte key that seals environment values; lies in a file outside the database.
 #[derive(Clone)]
-pub struct EnvironmentKey {
+pub(crate) struct EnvironmentKey {
     secret: [u8; 32],
 }
 
 impl EnvironmentKey {
     /// Takes the bytes of the key file.
     #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
         Self { secret }
     }
 }

@@ -9,31 +9,31 @@ use crate::store::Store;
 
 /// Names for what is made.
 #[derive(Debug, Clone)]
-pub struct BootstrapNames {
+pub(crate) struct BootstrapNames {
     /// Of the platform operator.
-    pub operator: String,
+    pub(crate) operator: String,
     /// Of the first user.
-    pub owner: String,
+    pub(crate) owner: String,
     /// Of that user's team.
-    pub team: String,
+    pub(crate) team: String,
 }
 
 /// What was made. The tokens are shown this once.
 #[derive(Debug)]
-pub struct Bootstrap {
+pub(crate) struct Bootstrap {
     /// The platform operator and its token.
-    pub operator: (UserId, Secret),
+    pub(crate) operator: (UserId, Secret),
     /// The first team's owner and its token.
-    pub owner: (UserId, Secret),
+    pub(crate) owner: (UserId, Secret),
     /// The first team.
-    pub team: TeamId,
+    pub(crate) team: TeamId,
 }
 
 /// Makes them, all or nothing.
 ///
 /// # Errors
 /// When a name breaks a rule, or there is an operator already.
-pub async fn bootstrap(
+pub(crate) async fn bootstrap(
     store: &Store,
     clock: &Clock,
     names: BootstrapNames,

@@ -1,3 +1,3 @@
 //! What stands before every handler.
 
-pub mod authn;
+pub(crate) mod authn;

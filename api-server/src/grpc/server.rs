@@ -4,17 +4,17 @@ use zhylon_shared::id::ServerId;
 
 /// What an enrolled agent is given.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its certificate and the issuers, PEM.
-    pub certificate_chain: String,
+    pub(crate) certificate_chain: String,
     /// The authorities it trusts on the agents' listener, PEM.
-    pub ca_bundle: String,
+    pub(crate) ca_bundle: String,
     /// Addresses of the agents' listener, `host:port`.
-    pub agent_addresses: Vec<String>,
+    pub(crate) agent_addresses: Vec<String>,
 }
 
 /// What enrolment needs of the house's certificates. Given by `app` to [`ServerApi`].
-pub trait EnrollmentDesk: Send + Sync + 'static {
+pub(crate) trait EnrollmentDesk: Send + Sync + 'static {
     /// SHA-256 of the SPKI of the topmost certificate of the chain the public listener presents now.
     fn pin(&self) -> [u8; 32];
     /// SHA-256 of the SPKI in a certificate signing request (DER).

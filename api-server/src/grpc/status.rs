@@ -6,7 +6,7 @@ use crate::domain::Error;
 
 /// An error as a client sees it: code, text, `ErrorInfo` always, and more where it fits.
 #[must_use]
-pub fn to_status(error: Error) -> Status {
+pub(crate) fn to_status(error: Error) -> Status {
     let _ = error;
     todo!("owner: api")
 }

@@ -5,14 +5,14 @@ use crate::domain::Domain;
 
 /// The layer: `tower::Layer` for `tonic::transport::Server::layer` on the public listener.
 #[derive(Debug, Clone)]
-pub struct AuthnLayer {
+pub(crate) struct AuthnLayer {
     domain: Domain,
 }
 
 impl AuthnLayer {
     /// Before every handler of the public API.
     #[must_use]
-    pub fn new(domain: Domain) -> Self {
+    pub(crate) fn new(domain: Domain) -> Self {
         Self { domain }
     }
 }
