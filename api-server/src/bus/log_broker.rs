@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use zhylon_shared::id::{DaemonId, ServerId};
 
 pub(crate) use orders::Order;
-pub(crate) use stream::{Breach, LogStream};
+pub(crate) use stream::LogStream;
 pub(crate) use subscription::LogSubscription;
 
 /// Bytes of data an agent may send to a subscription before it gets credit back: enough for some 10 MB/s at 100 ms

@@ -72,7 +72,12 @@ impl Orders {
         Some(Order::Credit { id, bytes })
     }
 
-    /// Orders of any kind that wait.
+    /// Ends the agent was not told yet.
+    pub(super) fn ended(&self) -> usize {
+        self.unsubscribe.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.subscribe.len() + self.credit.len() + self.unsubscribe.len()
     }

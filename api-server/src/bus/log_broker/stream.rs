@@ -66,7 +66,7 @@ impl LogStream {
                 return Err(NoSubscription::Offline);
             }
             // Ends that the agent was not told yet take places too, or they could pile up behind a stuck agent.
-            if state.viewers.len().max(state.orders.len()) >= SUBSCRIPTIONS_MAX {
+            if state.viewers.len() + state.orders.ended() >= SUBSCRIPTIONS_MAX {
                 return Err(NoSubscription::TooMany);
             }
             state.last_id += 1;

@@ -1,3 +1,4 @@
+use super::stream::Breach;
 use super::*;
 
 fn request() -> LogRequest {
@@ -121,7 +122,10 @@ async fn too_many_tiny_events_lose_the_subscription_not_the_stream() {
     for n in 0..=QUEUE_MAX as u64 {
         stream.deliver(1, chunk(n + 1, 1)).unwrap();
     }
-    assert_eq!(stream.next_order().await, Some(Order::Unsubscribe { id: 1 }));
+    assert_eq!(
+        stream.next_order().await,
+        Some(Order::Unsubscribe { id: 1 })
+    );
     for n in 0..QUEUE_MAX as u64 {
         assert_eq!(slow.next().await, chunk(n + 1, 1));
     }
