@@ -195,12 +195,13 @@ async fn a_session_that_ends_while_the_disk_writes_still_hands_the_set_to_the_en
     server
         .say(connect_response::Frame::ConfigUpdate(update))
         .await;
+    // Time passes only while all wait: the write has begun.
+    sleep(Duration::from_secs(1)).await;
     server
         .say(connect_response::Frame::Drain(Drain {
             reconnect_after_ms: 5,
         }))
         .await;
-    // Time passes only while all wait: both frames were taken.
     sleep(Duration::from_secs(1)).await;
     assert!(!server.session.is_finished());
     host.let_disk_write();

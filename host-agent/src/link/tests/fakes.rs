@@ -250,8 +250,9 @@ impl FakeLog {
     }
 
     pub(in crate::link) fn lose(&self, bytes: u64) {
+        let next_position = self.end.borrow().0 + bytes;
         self.push(LogItem::Missing {
-            next_position: self.end.borrow().0 + bytes,
+            next_position,
             bytes,
             reason: zhylon_proto::daemons::v1::LogGapReason::User,
         });
