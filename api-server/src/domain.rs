@@ -3,17 +3,36 @@
 //! Knows no transport and no SQL.
 
 mod agents;
+mod callers;
 mod ctx;
+mod daemons;
 mod error;
 mod logs;
+mod page;
 mod seal;
+mod servers;
 mod setup;
+mod status;
+mod teams;
+mod tokens;
+mod users;
+mod watch;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub(crate) use agents::{Claim, DesiredSet};
+pub(crate) use callers::Shown;
 pub(crate) use ctx::Ctx;
+pub(crate) use daemons::{DaemonDraft, DaemonView, Intent};
 pub(crate) use error::{Credential, DomainError as Error, Enrollment, Precondition, Reason};
+pub(crate) use page::{Page, PageRequest};
 pub(crate) use seal::EnvironmentKey;
+pub(crate) use servers::ServerView;
 pub(crate) use setup::{Bootstrap, BootstrapNames, bootstrap};
+pub(crate) use status::connection_to_api;
+pub(crate) use tokens::TokenDraft;
+pub(crate) use watch::{Watch, WatchEvent};
 
 use std::str::FromStr;
 

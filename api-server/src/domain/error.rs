@@ -73,6 +73,12 @@ pub(crate) enum DomainError {
     /// As many viewers as this api-server serves are watching already.
     #[error("too many log streams: {0}; end one or try again later")]
     TooManyViewers(&'static str),
+    /// The caller was a member when a stream began, and no longer is.
+    #[error("you are no longer a member of this team")]
+    MembershipEnded,
+    /// No method of ours.
+    #[error("there is no such method")]
+    NoSuchMethod,
     /// The host can not give the log.
     #[error("the host can not read the log: {0}")]
     LogUnreadable(String),
@@ -196,6 +202,8 @@ reasons! {
     ServerOffline = "SERVER_OFFLINE",
     TooManyViewers = "TOO_MANY_VIEWERS",
     LogUnreadable = "LOG_UNREADABLE",
+    MembershipEnded = "MEMBERSHIP_ENDED",
+    NoSuchMethod = "NO_SUCH_METHOD",
     Draining = "API_SERVER_DRAINING",
     SessionFenced = "SESSION_FENCED",
     DatabaseBusy = "DATABASE_BUSY",
@@ -239,6 +247,8 @@ impl DomainError {
             Self::ServerOffline => Reason::ServerOffline,
             Self::TooManyViewers(_) => Reason::TooManyViewers,
             Self::LogUnreadable(_) => Reason::LogUnreadable,
+            Self::MembershipEnded => Reason::MembershipEnded,
+            Self::NoSuchMethod => Reason::NoSuchMethod,
             Self::Draining => Reason::Draining,
             Self::Fenced => Reason::SessionFenced,
             Self::Busy => Reason::DatabaseBusy,

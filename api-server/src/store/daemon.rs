@@ -20,6 +20,10 @@ row! {
         pub(crate) id: DaemonId,
         /// Its server.
         pub(crate) server_id: ServerId,
+        /// The server's team.
+        pub(crate) team_id: TeamId,
+        /// The label.
+        pub(crate) name: Option<String>,
         /// JSON, without the environment.
         pub(crate) spec: String,
         /// Sealed; empty where there is none.
@@ -90,7 +94,7 @@ pub(crate) enum Scope {
 macro_rules! select_daemons {
     ($tail:literal) => {
         concat!(
-            "SELECT d.id, d.server_id, d.spec, d.environment, d.environment_names, d.desired_running, \
+            "SELECT d.id, d.server_id, s.team_id, d.name, d.spec, d.environment, d.environment_names, d.desired_running, \
              d.intent_generation, d.restart_generation, d.host_restart_generation, \
              d.fallback_restart_generation, d.restart_revision, d.restart_not_after, d.changed_revision, \
              d.version, d.create_time, d.update_time, s.session_epoch, s.acked_revision, r.report, \

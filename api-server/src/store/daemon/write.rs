@@ -41,6 +41,8 @@ pub(crate) struct NewDaemon {
     /// How many daemons the server may have. As many again may be stopping after they were deleted, so that creating
     /// and deleting on a server that is away does not fill the database.
     pub(crate) quota: i64,
+    /// Checks everything the transaction checks, and takes it back.
+    pub(crate) validate_only: bool,
 }
 
 /// Raises a server's revision; gives the new one. No row: the team has no such server.
@@ -53,6 +55,16 @@ macro_rules! raise_revision {
         .bind($team.to_string())
         .fetch_one(&mut *$conn)
         .await?
+    };
+}
+
+/// Reads a daemon again inside a transaction.
+macro_rules! read_one {
+    ($conn:expr, $id:expr) => {
+        sqlx::query_as(select_daemons!("d.id = $1"))
+            .bind($id.to_string())
+            .fetch_one(&mut *$conn)
+            .await?
     };
 }
 
@@ -97,13 +109,17 @@ impl Store {
             .bind(millis(new.now))
             .execute(&mut *conn)
             .await?;
-            read_one!(conn, new.id)
+            let row = read_one!(conn, new.id);
+            if new.validate_only {
+                return Ok(row);
+            }
+            row
         });
         Ok(row)
     }
 
     /// Changes a daemon of the grant's team. `decide` sees it as it is and says how it should be; what it refuses is not
-    /// written.
+    /// written. `validate_only`: does all of it, and takes it back.
     ///
     /// # Errors
     /// [`Error::Gone`] without such a daemon, [`Error::Taken`] when its server has another of this name, and what
@@ -111,10 +127,10 @@ impl Store {
     pub(crate) async fn change_daemon<E: From<Error>>(
         &self,
         grant: &TeamGrant,
-        server: ServerId,
-        id: DaemonId,
+        (server, id): (ServerId, DaemonId),
         now: SystemTime,
-        decide: impl FnOnce(&DaemonRow) -> Result<DaemonChange, E>,
+        validate_only: bool,
+        decide: impl FnOnce(&DaemonRow) -> Result<DaemonChange, E> + Send,
     ) -> Result<DaemonRow, E> {
         // Two layers of errors: the outer one is the database's, the inner one takes the transaction back as well.
         let outcome: Result<DaemonRow, Refused<E>> = async {
@@ -149,7 +165,11 @@ impl Store {
                 .bind(millis(now))
                 .execute(&mut *conn)
                 .await?;
-                read_one!(conn, id)
+                let row = read_one!(conn, id);
+                if validate_only {
+                    return Ok(row);
+                }
+                row
             });
             Ok(row)
         }
@@ -170,7 +190,7 @@ impl Store {
         grant: &TeamGrant,
         server: ServerId,
         id: DaemonId,
-        decide: impl FnOnce(&DaemonRow) -> Result<(), E>,
+        decide: impl FnOnce(&DaemonRow) -> Result<(), E> + Send,
     ) -> Result<(), E> {
         let outcome: Result<(), Refused<E>> = async {
             transact!(self, conn => {
@@ -211,16 +231,6 @@ impl Store {
         })
     }
 }
-
-macro_rules! read_one {
-    ($conn:expr, $id:expr) => {
-        sqlx::query_as(select_daemons!("d.id = $1"))
-            .bind($id.to_string())
-            .fetch_one(&mut *$conn)
-            .await?
-    };
-}
-use read_one;
 
 enum Refused<E> {
     Store(Error),
