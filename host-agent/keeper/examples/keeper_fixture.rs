@@ -110,6 +110,10 @@ impl Worker {
                 self.line.send_drop(&run_key(rest)).unwrap();
                 String::new()
             }
+            "noise" => {
+                (0..200).for_each(|_| self.line.send_drop(&run_key("nobody")).unwrap());
+                String::new()
+            }
             "stubborn" => {
                 self.stubborn = true;
                 String::new()
@@ -156,6 +160,10 @@ impl Worker {
     }
 }
 
+#[expect(
+    clippy::zombie_processes,
+    reason = "the keeper's to reap: this worker gets killed"
+)]
 fn shell(script: &str, out: Stdio, err: Stdio) -> i32 {
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).stdin(Stdio::null());

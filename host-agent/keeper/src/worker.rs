@@ -198,6 +198,7 @@ mod tests {
         zombie.wait().unwrap();
         waitid(WaitId::Pid(alive_pid), look).unwrap();
         assert_eq!(worker.fate(), Fate::Ended);
+        assert!(alive.wait().is_err(), "reaped");
     }
 
     #[test]

@@ -52,8 +52,11 @@ fn its_record_is_there_before_it_and_names_exactly_it() {
         1
     );
 
-    // That it is there before: also a start that fails afterwards leaves it.
-    let outcome = run(&orders(&["/does/not/exist"]));
+    // It comes before all else: a start that fails early leaves it too.
+    let mut early = orders(&["true"]);
+    early.nofile = Some((1, u64::MAX));
+    let outcome = run(&early);
+    assert!(outcome.failure.is_some());
     assert!(
         outcome
             .records

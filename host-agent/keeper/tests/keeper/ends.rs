@@ -132,6 +132,27 @@ fn strays_are_reaped_and_never_told() {
 }
 
 #[test]
+fn what_a_worker_said_right_before_it_died_counts() {
+    let agent = Agent::start();
+    let worker = agent.worker();
+    agent.signal_keeper(Signal::STOP);
+    agent.ask("noise");
+    let pid = agent.program(&format!(
+        "start one {}",
+        when(&agent, "go", "echo last words")
+    ));
+    signal_process(worker, Signal::KILL);
+    until("it is dead", || is_zombie(worker).then_some(()));
+    touch(&agent, "go");
+    // The stopped keeper inherits it all the same.
+    until("it ended", || is_zombie(pid).then_some(()));
+    agent.signal_keeper(Signal::CONT);
+    assert_eq!(exits(&agent, 1), [format!("{pid} code 0")]);
+    held(&agent, "1");
+    assert_eq!(contents(&agent, "one"), "last words\n");
+}
+
+#[test]
 fn a_dropped_fifo_is_let_go() {
     let agent = Agent::start();
     let pid = agent.program(&format!("start one {}", when(&agent, "go", "echo gone")));
