@@ -95,7 +95,7 @@ pub(crate) struct JournalError(pub(crate) String);
 #[derive(Debug)]
 enum Job {
     Desired(Box<DesiredLedger>, Answer),
-    Hold(DaemonId, LedgerHold, Answer),
+    Holds(Vec<(DaemonId, LedgerHold)>, Answer),
     /// There are notes.
     Notes,
 }
@@ -172,16 +172,15 @@ impl Journal {
             .await
     }
 
-    /// Makes a hold durable, in the place of the daemon's former one. Returns when it is.
+    /// Makes holds durable, each in the place of its daemon's former one, all or none. Returns when they are.
     ///
     /// # Errors
-    /// When it could not be written; the former one is still there.
-    pub(crate) async fn store_hold(
+    /// When they could not be written; the former ones are still there.
+    pub(crate) async fn store_holds(
         &self,
-        daemon: DaemonId,
-        hold: LedgerHold,
+        holds: Vec<(DaemonId, LedgerHold)>,
     ) -> Result<(), JournalError> {
-        self.ask(|answer| Job::Hold(daemon, hold, answer)).await
+        self.ask(|answer| Job::Holds(holds, answer)).await
     }
 
     /// Takes a hold out, soon.
@@ -255,9 +254,10 @@ impl Writer {
         let mut answers = Vec::new();
         for job in std::mem::take(batch) {
             match job {
-                Job::Hold(daemon, hold, answer) => {
-                    self.local.holds.retain(|(id, _)| *id != daemon);
-                    self.local.holds.push((daemon, hold));
+                Job::Holds(holds, answer) => {
+                    let replaced = |id: &DaemonId| holds.iter().any(|(new, _)| new == id);
+                    self.local.holds.retain(|(id, _)| !replaced(id));
+                    self.local.holds.extend(holds);
                     answers.push(answer);
                 }
                 Job::Notes => {}

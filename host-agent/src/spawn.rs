@@ -8,13 +8,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_keeper::protocol::RunKey;
+use host_agent_sys::orders::{StartFailure, StartStep};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::sync::mpsc;
@@ -36,6 +37,8 @@ pub(crate) mod record;
 mod start;
 pub(crate) mod tree;
 pub(crate) mod users;
+
+pub(crate) use self::start::hold;
 
 /// Threads that start processes: a thousand starts are a third faster with two than with one, and not with more.
 const SPAWNERS: usize = 2;
@@ -87,6 +90,28 @@ pub(crate) struct Born {
     pub(crate) fifo_name: String,
     pub(crate) tree: Tree,
     pub(crate) owner: Owner,
+    pub(crate) attempt: Attempt,
+}
+
+/// What a start tries, to say which part of it failed.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) program: String,
+    pub(crate) directory: PathBuf,
+}
+
+impl Attempt {
+    /// A helper's failure in words.
+    pub(crate) fn failed(&self, failure: StartFailure) -> StartError {
+        let error = io::Error::from_raw_os_error(failure.errno);
+        match failure.step {
+            StartStep::Exec => program::exec_error(&self.program, &error),
+            StartStep::Chdir => {
+                program::other(format!("chdir {}: {error}", self.directory.display()))
+            }
+            step => program::other(format!("{}: {error}", step.words())),
+        }
+    }
 }
 
 /// The threads.
