@@ -129,4 +129,4 @@ fn with_peer(stream: UnixStream) -> io::Result<(UnixStream, u32)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

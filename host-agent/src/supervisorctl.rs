@@ -30,7 +30,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Runs the client with these arguments and returns its exit status.
-fn run(
+pub(crate) fn run(
     args: impl Iterator<Item = OsString>,
     socket: Option<OsString>,
     out: &mut dyn Write,
@@ -97,7 +97,10 @@ impl From<CallError> for Stop {
 impl Session<'_> {
     /// Carries out one command line, split as Python's `cmd` does.
     fn command(&mut self, line: &str) -> Result<(), Stop> {
-        let line = line.trim();
+        let line = match line.trim().strip_prefix('?') {
+            Some(topic) => format!("help {topic}"),
+            None => line.trim().to_owned(),
+        };
         let end = line
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .unwrap_or(line.len());

@@ -181,3 +181,6 @@ impl<L: LogSource> Running<L> {
         self.by_id.insert(id, One { task, credit });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ async fn closed() -> End {
     sleep(LAST_WORDS).await;
     End::Lost("the api-server closed the session's sending half".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::Either;
 use futures_util::stream::{self, Stream};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 
 use super::door::Log;
 use crate::logs::LogItem;
@@ -25,20 +25,21 @@ const GAP: &[u8] = b"==> File truncated <==\n";
 /// Tells when the peer hung up. The HTTP layer can not: Debian's client leaves a spare line end unread in its buffer,
 /// behind which it never looks for the end.
 #[derive(Debug)]
-pub(crate) struct Hangup(AsyncFd<OwnedFd>);
+pub(crate) struct Hangup(UnixStream);
 
 impl Hangup {
     /// `connection` is a duplicate of the connection's descriptor.
     pub(crate) fn of(connection: OwnedFd) -> io::Result<Self> {
-        AsyncFd::with_interest(connection, Interest::READABLE).map(Self)
+        UnixStream::from_std(connection.into()).map(Self)
     }
 
     async fn wait(&self) {
-        while let Ok(mut ready) = self.0.ready(Interest::READABLE).await {
-            if ready.ready().is_read_closed() {
+        // Priority data is never sent here, so what this waits for is the closed end. Waiting for readable would spin
+        // on bytes that are the HTTP layer's to read.
+        while let Ok(ready) = self.0.ready(Interest::PRIORITY).await {
+            if ready.is_read_closed() {
                 return;
             }
-            ready.clear_ready();
         }
     }
 }
