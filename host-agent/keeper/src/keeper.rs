@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, set_child_subreaper, umask};
 
-use crate::children::{self, Children};
+use crate::children::{self, Children, MAX_KEPT};
 use crate::home::Home;
 use crate::line::{FRAMES_PER_TURN, Held};
 use crate::log::log;
@@ -46,7 +46,7 @@ pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
     home.write_pid("keeper", getpid().as_raw_nonzero().get())?;
 
     let mut keeper = Keeper {
-        children: Children::new(home.records()),
+        children: Children::new(home.records(), MAX_KEPT),
         home,
         program,
         listener,
