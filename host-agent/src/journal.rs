@@ -152,9 +152,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             local: local.clone(),
         };
-        std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run(inbox))?;
+        crate::vital::spawn("journal", move || writer.run(inbox))?;
         Ok((Self { shared, jobs }, Recovered { desired, local }))
     }
 
@@ -211,6 +209,14 @@ impl Journal {
         sent.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
+}
+
+/// Reads the configuration without taking part in writing it, for people.
+///
+/// # Errors
+/// Why it can not be trusted.
+pub(crate) fn read_desired(dir: &Path) -> Result<DesiredLedger, String> {
+    file::load(&dir.join(DESIRED))
 }
 
 /// The thread's own state.
