@@ -43,6 +43,16 @@ impl Cgroups {
         }
     }
 
+    /// A directory known from a run record.
+    pub(crate) fn at(base: PathBuf) -> Self {
+        Self { base }
+    }
+
+    /// Removes the directory if nothing is in it.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.base);
+    }
+
     /// Where this agent's directory is, whether it exists or not.
     ///
     /// # Errors
