@@ -30,7 +30,7 @@ mod tests;
 
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use enroll::{EnrollError, enroll};
+pub(crate) use enroll::enroll;
 pub(crate) use report::{LinkReport, LinkState};
 
 use crate::config::Config;

@@ -271,7 +271,7 @@ fn check(answer: EnrollResponse, key: &KeyPair, url: &str) -> Result<Identity, E
     }
     for address in addresses {
         let authority = address.parse::<http::uri::Authority>().ok();
-        if !authority.is_some_and(|authority| authority.port_u16().is_some()) {
+        if authority.is_none_or(|authority| authority.port_u16().is_none()) {
             return Err(unusable(format!(
                 "agent_addresses: {address:?} is not `host:port`"
             )));

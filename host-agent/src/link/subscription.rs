@@ -1,12 +1,13 @@
 //! One viewer of one daemon's log: reads by position, sends as much as was allowed, waits. Holds nothing while it has no
 //! credit. Must never touch a file on the link's own thread: a home that hangs would take the heartbeats with it.
 
-use std::io;
+mod credit;
+mod read;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use zhylon_proto::agent::v1::{
     LogCaughtUp, LogData, LogEnd, LogMissing, LogSubscribe, StreamLogsRequest, log_subscribe,
@@ -17,60 +18,15 @@ use zhylon_shared::id::DaemonId;
 use super::door::{LogRead, LogSource};
 use super::log_stream::{LogRoom, request};
 use crate::logs::LogItem;
+pub(super) use credit::Credit;
+use read::{batch, off_thread};
 
 /// Most bytes of one chunk, and of what one subscription holds at once.
 const CHUNK_MAX: usize = 64 * 1024;
-/// Most items read in one go: one hop to another thread for many short items.
-const ITEMS_MAX: usize = 64;
-/// Below this much room a batch is sent as it is, instead of filling it with a torn line.
-const CHUNK_MIN: usize = 4 * 1024;
 /// How often a viewer of one instance is told how far the others' lines have come.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Rest after a wake-up that brought nothing, so that a reader in disorder costs little.
 const REST: Duration = Duration::from_millis(50);
-
-/// How many bytes may still be sent.
-#[derive(Debug)]
-pub(super) struct Credit {
-    left: AtomicU64,
-    added: Notify,
-}
-
-impl Credit {
-    pub(super) fn new(bytes: u64) -> Self {
-        Self {
-            left: AtomicU64::new(bytes),
-            added: Notify::new(),
-        }
-    }
-
-    /// Allows more.
-    pub(super) fn add(&self, bytes: u64) {
-        self.change(|left| left.saturating_add(bytes));
-        self.added.notify_one();
-    }
-
-    fn spend(&self, bytes: usize) {
-        self.change(|left| left.saturating_sub(bytes as u64));
-    }
-
-    /// Waits until there is some, and says how much, at most [`CHUNK_MAX`].
-    async fn available(&self) -> usize {
-        loop {
-            let left = self.left.load(Ordering::Relaxed);
-            if left > 0 {
-                return usize::try_from(left).map_or(CHUNK_MAX, |left| left.min(CHUNK_MAX));
-            }
-            self.added.notified().await;
-        }
-    }
-
-    fn change(&self, new: impl Fn(u64) -> u64) {
-        let _ = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(new(left)));
-    }
-}
 
 /// Why a subscription ended before everything asked for was sent.
 struct Cut {
@@ -169,22 +125,6 @@ async fn start<L: LogSource>(
     Ok((reader, position))
 }
 
-/// Runs what may hang with somebody's home where it can hang alone.
-async fn off_thread<L: LogSource, T: Send + 'static>(
-    room: &LogRoom<L>,
-    reader: L::Reader,
-    work: impl FnOnce(&L::Reader) -> io::Result<T> + Send + 'static,
-) -> Result<(L::Reader, T), Cut> {
-    let permit = (room.reads.clone().acquire_owned().await).map_err(Cut::unreadable)?;
-    let done = tokio::task::spawn_blocking(move || {
-        let result = work(&reader);
-        drop(permit);
-        (reader, result)
-    });
-    let (reader, result) = done.await.map_err(Cut::unreadable)?;
-    Ok((reader, result.map_err(Cut::unreadable)?))
-}
-
 /// What happened since the viewer was last told that it has everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum News {
@@ -216,7 +156,7 @@ impl<L: LogSource> Viewer<'_, L> {
             let mut items = Vec::new();
             let more = self.position < self.until.unwrap_or(u64::MAX).min(self.reader.end());
             if more {
-                let allowed = self.credit.available().await;
+                let allowed = self.credit.available(CHUNK_MAX).await;
                 let position = self.position;
                 let read = off_thread(self.room, self.reader, move |reader| {
                     batch(reader, position, allowed)
@@ -327,30 +267,4 @@ impl<L: LogSource> Viewer<'_, L> {
     async fn send(&mut self, frame: stream_logs_request::Frame) -> bool {
         self.outgoing.send(request(frame)).await.is_ok()
     }
-}
-
-/// As many items as `limit` bytes of data allow.
-fn batch(reader: &impl LogRead, mut position: u64, limit: usize) -> io::Result<Vec<LogItem>> {
-    let mut items = Vec::new();
-    let mut left = limit;
-    while items.len() < ITEMS_MAX && (left >= CHUNK_MIN || (items.is_empty() && left > 0)) {
-        let Some(item) = reader.next(position, left)? else {
-            break;
-        };
-        let (next, bytes) = match &item {
-            LogItem::Data {
-                next_position,
-                data,
-                ..
-            } => (*next_position, data.len()),
-            LogItem::Missing { next_position, .. } => (*next_position, 0),
-        };
-        if next <= position {
-            return Err(io::Error::other("the log's index does not advance"));
-        }
-        position = next;
-        left = left.saturating_sub(bytes);
-        items.push(item);
-    }
-    Ok(items)
 }
