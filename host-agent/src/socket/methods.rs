@@ -122,10 +122,12 @@ async fn single<D: Door>(
     params: Vec<Value>,
 ) -> Result<Value, Fault> {
     let mut params = Params(params.into_iter());
-    let method = method.strip_prefix("supervisor.").unwrap_or(match method {
-        "system.listMethods" | "zhylon.readLog" | "zhylon.restartGroup" => method,
+    let method = match method.split_once('.') {
+        // The match below knows Supervisor's own by their bare names, which have no dot in them.
+        Some(("supervisor", own)) if !own.contains('.') => own,
+        Some(("system" | "zhylon", _)) => method,
         _ => "",
-    });
+    };
     match method {
         "getAPIVersion" | "getVersion" => constant(params, Value::String(API_VERSION.to_owned())),
         "getSupervisorVersion" => constant(params, Value::String(SUPERVISOR_VERSION.to_owned())),

@@ -180,7 +180,10 @@ impl World {
             }
             (Action::Start | Action::Restart, _) => match fails {
                 Some(outcome) => {
-                    one.state = Fatal;
+                    // As with Supervisor: what can not be started at all is not even tried.
+                    if outcome == CommandOutcome::SpawnError {
+                        one.state = Fatal;
+                    }
                     outcome
                 }
                 None => {
