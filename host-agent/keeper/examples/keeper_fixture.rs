@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a part of tests")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn worker(dir: &Path) -> ExitCode {
         let (line, door) = (worker.line.as_fd(), listener.as_fd());
         let mut fds = [&line, &door].map(|fd| PollFd::new(fd, PollFlags::IN));
         poll(&mut fds, None).unwrap();
-        while let Some(message) = worker.line.recv().unwrap() {
+        while let Some(message) = worker.hear() {
             match message {
                 ToWorker::Exited {
                     pid,
@@ -91,6 +91,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// With no keeper left it does nothing any more, so that only the kernel can end it.
+    fn hear(&self) -> Option<ToWorker> {
+        match self.line.recv() {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => loop {
+                std::thread::park();
+            },
+            message => message.unwrap(),
+        }
+    }
+
     fn serve(&mut self, mut peer: UnixStream) {
         peer.set_nonblocking(false).unwrap();
         let mut request = String::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use host_agent_sys::signals::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, set_child_subreaper, umask};
+use rustix::process::{Resource, Signal, getpid, getrlimit, set_child_subreaper, umask};
 
 use crate::children::{self, Children, MAX_KEPT};
 use crate::home::Home;
@@ -53,7 +53,7 @@ pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
         worker: None,
         next_start: Instant::now(),
         backoff: Backoff::default(),
-        held: Held::default(),
+        held: Held::new(getrlimit(Resource::Nofile).current),
         scan_due: true,
         ending: None,
     };

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{File, Permissions, set_permissions};
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 
@@ -73,6 +73,10 @@ pub(crate) fn run_memfd(orders: &OwnedFd) -> Outcome {
     let exe = rustix::fs::open(path, flags, Mode::empty()).unwrap();
     let records = tempfile::tempdir().unwrap();
     let records_dir = File::open(records.path()).unwrap();
+    // The agent's own input must not become the daemon's.
+    let mut input = tempfile::tempfile().unwrap();
+    input.write_all(b"the agent's").unwrap();
+    input.rewind().unwrap();
     let (mut from_program, output) = pipe();
     let (mut from_helper, status) = pipe();
     let child = spawn(&Spawn {
@@ -80,6 +84,7 @@ pub(crate) fn run_memfd(orders: &OwnedFd) -> Outcome {
         argv0: HELPER_NAME,
         cgroup: None,
         fds: &[
+            (input.as_fd(), 0),
             (output.as_fd(), 1),
             (output.as_fd(), 2),
             (orders.as_fd(), ORDERS_FD),

@@ -30,7 +30,7 @@ pub(crate) fn until<T>(what: &str, mut question: impl FnMut() -> Option<T>) -> T
 
 pub(crate) struct Agent {
     pub(crate) dir: TempDir,
-    keeper: RefCell<Child>,
+    keeper: RefCell<Keeper>,
     /// Programs to clean away, with their start times.
     programs: RefCell<Vec<(i32, u64)>>,
 }
@@ -55,14 +55,18 @@ impl Agent {
 
     /// Starts one more keeper with the same run_dir, and returns what it said before it failed.
     pub(crate) fn second_keeper(&self, state: &str) -> String {
-        let said = spawn_keeper(&self.dir, state).wait_with_output().unwrap();
-        assert!(!said.status.success());
-        let log = std::fs::read_to_string(self.dir.path().join("keeper.log"));
-        log.unwrap()
+        let mut keeper = spawn_keeper(&self.dir, state);
+        assert_eq!(keeper.ended(), Some(1));
+        self.log()
+    }
+
+    /// What the last keeper said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("keeper.log")).unwrap()
     }
 
     pub(crate) fn keeper_pid(&self) -> i32 {
-        Pid::from_child(&self.keeper.borrow())
+        Pid::from_child(&self.keeper.borrow().0)
             .as_raw_nonzero()
             .get()
     }
@@ -73,8 +77,7 @@ impl Agent {
 
     /// The keeper's exit code, `None` for a signal.
     pub(crate) fn keeper_ended(&self) -> Option<i32> {
-        let mut keeper = self.keeper.borrow_mut();
-        until("the keeper ends", || keeper.try_wait().unwrap()).code()
+        self.keeper.borrow_mut().ended()
     }
 
     /// The worker's answer; with no worker alive, the next one's.
@@ -125,8 +128,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.keeper.borrow_mut().kill();
-        let _ = self.keeper.borrow_mut().wait();
+        self.keeper.borrow_mut().kill();
         for (pid, started) in self.programs.borrow().iter() {
             if look(*pid).is_some_and(|stat| stat.start_time == *started) {
                 signal_process(*pid, Signal::KILL);
@@ -135,7 +137,27 @@ impl Drop for Agent {
     }
 }
 
-fn spawn_keeper(dir: &TempDir, state: &str) -> Child {
+/// Never outlives its test.
+struct Keeper(Child);
+
+impl Keeper {
+    fn ended(&mut self) -> Option<i32> {
+        until("the keeper ends", || self.0.try_wait().unwrap()).code()
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn_keeper(dir: &TempDir, state: &str) -> Keeper {
     let log = File::create(dir.path().join("keeper.log")).unwrap();
     let mut keeper = Command::new(fixture());
     keeper.arg("keeper");
@@ -145,7 +167,7 @@ fn spawn_keeper(dir: &TempDir, state: &str) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
-    keeper.spawn().unwrap()
+    Keeper(keeper.spawn().unwrap())
 }
 
 /// Cargo builds examples beside the tests.

@@ -77,6 +77,8 @@ fn a_worker_that_does_not_end_is_killed() {
     agent.signal_keeper(Signal::TERM);
     assert_eq!(agent.keeper_ended(), Some(0));
     assert!(look(worker).is_none());
+    // It was killed and reaped, not left to die with the keeper.
+    assert!(!agent.log().contains("can not end"), "{}", agent.log());
     assert!(lives(program));
 }
 
