@@ -188,7 +188,11 @@ impl Journal {
 
     /// Writes how a restart ended, soon.
     pub(crate) fn settled(&self, daemon: DaemonId, generation: i64, outcome: RestartOutcome) {
-        self.note(daemon, NoteKind::Settled, Note::Settled(generation, outcome));
+        self.note(
+            daemon,
+            NoteKind::Settled,
+            Note::Settled(generation, outcome),
+        );
     }
 
     /// Takes everything about a daemon out, soon.

@@ -234,6 +234,3 @@ impl SupervisorHandle {
         answered.await.map_err(|_| Refused::ShuttingDown)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -39,7 +39,10 @@ pub(crate) fn status(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     }
     writeln!(out, "\ndaemons")?;
     drop(out);
-    let socket = format!("unix://{}", config.run_dir.join("supervisor.sock").display());
+    let socket = format!(
+        "unix://{}",
+        config.run_dir.join("supervisor.sock").display()
+    );
     // What it says about the daemons it says itself; the agent runs, and that was the question.
     let _ = supervisorctl::main(["-s".into(), socket.into(), "status".into()].into_iter());
     Ok(ExitCode::SUCCESS)

@@ -81,9 +81,9 @@ fn let_worker_stop(config: &Config) -> anyhow::Result<()> {
 fn end_keeper(config: &Config) -> anyhow::Result<Lock> {
     let until = Instant::now() + KEEPER_PATIENCE;
     if let Some(keeper) = Process::keeper(config) {
-        keeper.signal(Signal::TERM).with_context(|| {
-            format!("end the agent's main process {}", keeper.pid)
-        })?;
+        keeper
+            .signal(Signal::TERM)
+            .with_context(|| format!("end the agent's main process {}", keeper.pid))?;
     }
     loop {
         match try_lock(config)? {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use host_agent_keeper::{WorkerEnd, inherited_listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -41,7 +41,8 @@ const LINK_FAREWELL: Duration = Duration::from_secs(1);
 /// When it could not begin, or has nothing left to wait with. The keeper starts the next one.
 pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<ExitCode> {
     // First of all, and on this thread: it ties this process to its keeper.
-    let keeper = WorkerEnd::from_inherited().context("the worker is started by `host-agent run`")?;
+    let keeper =
+        WorkerEnd::from_inherited().context("the worker is started by `host-agent run`")?;
     let listener = inherited_listener().context("the worker is started by `host-agent run`")?;
     start_log(settings)?;
     let config = &settings.config;
@@ -82,7 +83,8 @@ async fn live(
 ) -> anyhow::Result<()> {
     let end = CancellationToken::new();
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).context("randomness from the operating system")?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow!("randomness from the operating system: {error}"))?;
     let (handle, core) = Core::start(Setup {
         ground: rooms.ground,
         logs: rooms.logs.clone(),
@@ -164,7 +166,8 @@ fn ground(config: &Config, caller: &Caller, keeper: WorkerEnd) -> anyhow::Result
     }
     let run_dir: &Path = &config.run_dir;
     Ok(Ground {
-        helper: Helper::open().context("the exec helper `zhylon-exec` must lie beside this program")?,
+        helper: Helper::open()
+            .context("the exec helper `zhylon-exec` must lie beside this program")?,
         records: Records::open(run_dir.join("records")).context("open the run records")?,
         fifos: Fifos::new(run_dir.join("fifo"), privileged),
         cgroups: cgroups.ok(),

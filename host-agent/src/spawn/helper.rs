@@ -23,9 +23,8 @@ impl Helper {
     pub(crate) fn open() -> io::Result<Self> {
         let name = HELPER_NAME.to_string_lossy();
         let path = std::env::current_exe()?.with_file_name(&*name);
-        let told = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
+        let told =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let program: OwnedFd = File::options()
             .read(true)
             .custom_flags((OFlags::PATH | OFlags::CLOEXEC).bits().cast_signed())

@@ -67,8 +67,16 @@ fn start_with(
     let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
     orders
         .and_then(|orders| {
-            launch(ground, order, account, fifo, leaf.clone(), dir.as_ref(), &orders)
-                .map_err(|error| other(format!("start zhylon-exec: {error}")))
+            launch(
+                ground,
+                order,
+                account,
+                fifo,
+                leaf.clone(),
+                dir.as_ref(),
+                &orders,
+            )
+            .map_err(|error| other(format!("start zhylon-exec: {error}")))
         })
         .inspect_err(|_| {
             if let Some(leaf) = &leaf {

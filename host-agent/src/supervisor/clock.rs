@@ -25,11 +25,13 @@ pub(super) fn wall(time: Time) -> SystemTime {
     shifted.unwrap_or(wall)
 }
 
+/// Clock ticks per second in `/proc`: the same on every machine we run on.
+const TICKS: u32 = 100;
+
 /// How long a process has been running, from its start in clock ticks since boot.
 pub(super) fn ran_for(start_time: u64) -> Duration {
-    let ticks = rustix::param::clock_ticks_per_second().max(1);
-    let started = Duration::from_secs(start_time / ticks)
-        + Duration::from_secs(1) * u32::try_from(start_time % ticks).unwrap_or(0)
-            / u32::try_from(ticks).unwrap_or(1);
+    let (seconds, rest) = (start_time / u64::from(TICKS), start_time % u64::from(TICKS));
+    let started =
+        Duration::from_secs(seconds) + Duration::from_millis(rest * 1000 / u64::from(TICKS));
     now().since(Time::new(started))
 }

@@ -13,7 +13,6 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zhylon_shared::id::DaemonId;
-use zhylon_shared::signal::StopSignal;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 
 use super::board::Board;
@@ -58,7 +57,7 @@ pub(crate) struct Core {
     answers: mpsc::Receiver<Answer>,
     pub(super) runs: Runs,
     /// What the engine has not heard yet.
-    inputs: VecDeque<Input>,
+    pub(super) inputs: VecDeque<Input>,
     /// Until the ledger can be trusted, the engine hears nothing: it would stop what it does not know.
     restore: Option<Restore>,
     pub(super) specs: BTreeMap<DaemonId, Arc<DaemonSpec>>,
@@ -223,7 +222,10 @@ impl Core {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let engine = self.engine.next_deadline().filter(|_| self.restore.is_none());
+        let engine = self
+            .engine
+            .next_deadline()
+            .filter(|_| self.restore.is_none());
         let engine = engine.map(|at| Instant::now() + at.since(clock::now()));
         let unsent = (!self.unsent.is_empty()).then(|| Instant::now() + super::ends::RESEND);
         [engine, self.runs.next_wake(), unsent]
@@ -294,7 +296,8 @@ impl Core {
         let pid = born.pid.as_raw_nonzero().get();
         // A process that can not be watched is left to the next worker, which is there in an instant.
         self.runs.insert(run, live)?;
-        self.runs.wake_at(&run, Some(Instant::now() + START_DEADLINE));
+        self.runs
+            .wake_at(&run, Some(Instant::now() + START_DEADLINE));
         self.own(run.slot.daemon, born.owner);
         self.logs.attach(run, born.fifo);
         self.inputs.push_back(Input::Spawned { run, pid });
@@ -392,7 +395,8 @@ impl Core {
                 if self.stage == Stage::Serving {
                     tracing::info!("stopping every daemon, as asked");
                     self.stage = Stage::Stopping;
-                    self.inputs.push_back(Input::Shutdown { stop_daemons: true });
+                    self.inputs
+                        .push_back(Input::Shutdown { stop_daemons: true });
                 }
             }
         }

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 
+use crate::spawn::Ground;
 use crate::spawn::program::{check, other};
 use crate::spawn::users::{Account, Who};
-use crate::spawn::Ground;
 
 /// Longest wait for an answer. A user look-up gives up earlier by itself.
 const DEADLINE: Duration = Duration::from_secs(10);

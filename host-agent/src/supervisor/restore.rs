@@ -47,7 +47,11 @@ pub(super) fn find(ground: &Ground) -> io::Result<Vec<Found>> {
     for entry in ground.records.read_all()? {
         match entry {
             record::Found::Unreadable(name, why) => {
-                tracing::error!(name, why, "a run record is not usable; its processes are killed");
+                tracing::error!(
+                    name,
+                    why,
+                    "a run record is not usable; its processes are killed"
+                );
                 ground.records.remove_named(&name);
             }
             record::Found::Record(record) if record.facts.boot_id != ground.boot_id => {
@@ -56,7 +60,10 @@ pub(super) fn find(ground: &Ground) -> io::Result<Vec<Found>> {
             record::Found::Record(record) => {
                 let process = match record.open_process() {
                     Some(_) => Ok(()),
-                    None => Err(ground.records.read_exit(record.pid).unwrap_or(Exit::Unknown)),
+                    None => Err(ground
+                        .records
+                        .read_exit(record.pid)
+                        .unwrap_or(Exit::Unknown)),
                 };
                 found.push(Found { record, process });
             }
@@ -102,8 +109,7 @@ fn wait_for_helpers(ground: &Ground) {
         let children = std::fs::read_to_string(path).unwrap_or_default();
         children.split_ascii_whitespace().any(|pid| {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-            comm.is_ok_and(|comm| comm.trim_end() == "zhylon-exec")
-                && !ground.records.contains(pid)
+            comm.is_ok_and(|comm| comm.trim_end() == "zhylon-exec") && !ground.records.contains(pid)
         })
     };
     while unrecorded() && Instant::now() < deadline {
@@ -179,7 +185,9 @@ impl Core {
         match self.ground.fifos.open(&fifo) {
             // The keeper may be a new one.
             Ok(reader) => {
-                if let Err(error) = hold(&self.ground.keeper, &run, std::os::fd::AsFd::as_fd(&reader)) {
+                if let Err(error) =
+                    hold(&self.ground.keeper, &run, std::os::fd::AsFd::as_fd(&reader))
+                {
                     tracing::error!(%error, ?run, "the keeper does not take a log pipe");
                 }
             }

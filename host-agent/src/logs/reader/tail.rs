@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::View;
 use super::super::entry::{Entry, Kind};
+use super::View;
 
 /// Bytes read at once.
 const BLOCK: u64 = 64 * 1024;

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use zhylon_shared::state::InstanceState::{Running, Stopped};
 
 use super::clients::{debian, debian_command, has_debians_client};
-use super::fake::{Served, own_uid};
+use super::fake::own_uid;
+use super::served::Served;
 
 const H: &str = "daemon-h:web000000000000000";
 const BARE: &str = "daemon-web000000000000000";
