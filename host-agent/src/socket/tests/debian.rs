@@ -2,7 +2,7 @@
 
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::Action;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use zhylon_shared::state::InstanceState::{Running, Stopped};
 
@@ -156,9 +156,6 @@ fn it_follows_a_log() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let mut rest = String::new();
-    out.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "\n");
 }
 
 #[test]
