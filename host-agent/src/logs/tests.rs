@@ -76,9 +76,12 @@ impl World {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let (_, events) = mpsc::channel(1);
+        let daemon = DaemonId::random().unwrap();
+        let mut owner = owner_of(&dir.path().join("home"));
+        daemon.bare()[..8].clone_into(&mut owner.name);
         Self {
-            daemon: DaemonId::random().unwrap(),
-            owner: owner_of(&dir.path().join("home")),
+            daemon,
+            owner,
             dir,
             logs: None,
             events,
@@ -132,7 +135,10 @@ impl World {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let read = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
         rustix::pipe::fcntl_setpipe_size(&read, pipe::PIPE_SIZE).unwrap();
-        (read, File::options().write(true).open(&path).unwrap())
+        (
+            read,
+            File::options().read(true).write(true).open(&path).unwrap(),
+        )
     }
 
     fn run(&self, index: u32, generation: u64) -> Run {

@@ -132,7 +132,7 @@ fn followers_get_every_line_and_a_slow_one_slows_nobody() {
     world.logs().forget(world.daemon);
     let more = world
         .runtime
-        .block_on(timeout(PATIENCE, reader.wait_after(position)));
+        .block_on(async { timeout(PATIENCE, reader.wait_after(position)).await });
     assert!(!more.expect("in time"));
     assert!(world.try_reader().unwrap().is_none());
     assert!(world.file().exists());
