@@ -30,7 +30,6 @@ impl Domain {
         &self,
         shown: Shown<'_>,
         rule: &'static Rule,
-        request_id: String,
     ) -> Result<Ctx, Error> {
         let unauthenticated = |why| Err(Error::Unauthenticated(why));
         let Some(authorization) = shown.authorization else {
@@ -41,7 +40,9 @@ impl Domain {
         };
         let row = self.store.token(bearer.id).await?;
         // An unknown token takes the same comparison as a known one.
-        let stored = row.as_ref().map_or([0; 32].as_slice(), |row| &row.secret_hash);
+        let stored = row
+            .as_ref()
+            .map_or([0; 32].as_slice(), |row| &row.secret_hash);
         let genuine = token::verify(&bearer.secret, stored);
         let Some(row) = row.filter(|_| genuine) else {
             return unauthenticated(Credential::Unknown);
@@ -54,7 +55,6 @@ impl Domain {
             actor,
             token: row.id,
             rule,
-            request_id,
         })
     }
 
