@@ -38,6 +38,20 @@ pub(crate) struct BootstrapArgs {
     json: bool,
 }
 
+#[cfg(test)]
+impl BootstrapArgs {
+    pub(crate) fn new(owner: &str, team: &str, operator_file: PathBuf, owner_file: PathBuf) -> Self {
+        Self {
+            operator: "operator".to_owned(),
+            owner: owner.to_owned(),
+            team: team.to_owned(),
+            operator_token_file: operator_file,
+            owner_token_file: owner_file,
+            json: true,
+        }
+    }
+}
+
 /// Carries it out, all or nothing; returns what to print.
 ///
 /// # Errors

@@ -78,8 +78,6 @@ pub(crate) struct Issued {
     pub(crate) chain_pem: String,
     /// Its serial number.
     pub(crate) serial: Vec<u8>,
-    /// When it ends.
-    pub(crate) not_after: SystemTime,
 }
 
 /// The authority of agents' certificates and of the listener they connect to.
@@ -149,7 +147,6 @@ impl AgentCa {
         Ok(Issued {
             chain_pem: format!("{}{}", signed.certificate.pem(), self.bundle_pem()),
             serial: signed.serial,
-            not_after: signed.not_after,
         })
     }
 }
@@ -195,6 +192,15 @@ pub(crate) fn public_listener(config: &Config, now: SystemTime) -> Result<Listen
     let authority =
         Authority::load_or_make(&config.data_dir, "public-ca", "Zhylon public CA", now)?;
     authority.listener(&config.public_names, now)
+}
+
+/// A serial number for people.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// What enrolment tokens pin: the public key of the topmost certificate of this chain.

@@ -95,7 +95,7 @@ pub(crate) struct JournalError(pub(crate) String);
 #[derive(Debug)]
 enum Job {
     Desired(Box<DesiredLedger>, Answer),
-    Hold(DaemonId, LedgerHold, Answer),
+    Holds(Vec<(DaemonId, LedgerHold)>, Answer),
     /// There are notes.
     Notes,
 }
@@ -152,9 +152,7 @@ impl Journal {
             shared: Arc::clone(&shared),
             local: local.clone(),
         };
-        std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run(inbox))?;
+        crate::vital::spawn("journal", move || writer.run(inbox))?;
         Ok((Self { shared, jobs }, Recovered { desired, local }))
     }
 
@@ -172,16 +170,15 @@ impl Journal {
             .await
     }
 
-    /// Makes a hold durable, in the place of the daemon's former one. Returns when it is.
+    /// Makes holds durable, each in the place of its daemon's former one, all or none. Returns when they are.
     ///
     /// # Errors
-    /// When it could not be written; the former one is still there.
-    pub(crate) async fn store_hold(
+    /// When they could not be written; the former ones are still there.
+    pub(crate) async fn store_holds(
         &self,
-        daemon: DaemonId,
-        hold: LedgerHold,
+        holds: Vec<(DaemonId, LedgerHold)>,
     ) -> Result<(), JournalError> {
-        self.ask(|answer| Job::Hold(daemon, hold, answer)).await
+        self.ask(|answer| Job::Holds(holds, answer)).await
     }
 
     /// Takes a hold out, soon.
@@ -191,7 +188,11 @@ impl Journal {
 
     /// Writes how a restart ended, soon.
     pub(crate) fn settled(&self, daemon: DaemonId, generation: i64, outcome: RestartOutcome) {
-        self.note(daemon, NoteKind::Settled, Note::Settled(generation, outcome));
+        self.note(
+            daemon,
+            NoteKind::Settled,
+            Note::Settled(generation, outcome),
+        );
     }
 
     /// Takes everything about a daemon out, soon.
@@ -212,6 +213,14 @@ impl Journal {
         sent.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
+}
+
+/// Reads the configuration without taking part in writing it, for people.
+///
+/// # Errors
+/// Why it can not be trusted.
+pub(crate) fn read_desired(dir: &Path) -> Result<DesiredLedger, String> {
+    file::load(&dir.join(DESIRED))
 }
 
 /// The thread's own state.
@@ -255,9 +264,10 @@ impl Writer {
         let mut answers = Vec::new();
         for job in std::mem::take(batch) {
             match job {
-                Job::Hold(daemon, hold, answer) => {
-                    self.local.holds.retain(|(id, _)| *id != daemon);
-                    self.local.holds.push((daemon, hold));
+                Job::Holds(holds, answer) => {
+                    let replaced = |id: &DaemonId| holds.iter().any(|(new, _)| new == id);
+                    self.local.holds.retain(|(id, _)| !replaced(id));
+                    self.local.holds.extend(holds);
                     answers.push(answer);
                 }
                 Job::Notes => {}

@@ -262,11 +262,7 @@ impl Room {
     }
 
     /// The thread of a user; started if it is not there.
-    fn inbox(
-        &self,
-        registry: &mut Registry,
-        owner: &Owner,
-    ) -> io::Result<(Identity, Arc<Inbox>)> {
+    fn inbox(&self, registry: &mut Registry, owner: &Owner) -> io::Result<(Identity, Arc<Inbox>)> {
         let mut identity = owner.identity();
         if !registry.threads.contains_key(&identity)
             && self.threads_alive.load(Ordering::Relaxed) >= THREADS_MAX
@@ -289,7 +285,9 @@ impl Room {
             self.events.clone(),
             Arc::clone(&self.threads_alive),
         )?;
-        registry.threads.insert(identity.clone(), Arc::clone(&inbox));
+        registry
+            .threads
+            .insert(identity.clone(), Arc::clone(&inbox));
         Ok((identity, inbox))
     }
 

@@ -13,7 +13,10 @@ mod http;
 mod info;
 mod localtime;
 mod methods;
+mod multicall;
+mod params;
 mod read;
+mod results;
 mod session;
 mod signal;
 
@@ -21,6 +24,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +36,7 @@ use self::session::Session;
 use crate::logs::Logs;
 use crate::supervisor::SupervisorHandle;
 
-/// Connections of one uid other than root; the next is closed unanswered. A client needs two.
+/// Connections of one uid other than root; the next is answered 503 and closed. A client needs two.
 const CONNECTIONS_PER_UID: usize = 8;
 
 /// Connections of all uids other than root together: 16 of them at their limit.
@@ -53,6 +57,11 @@ const COMMANDS_KEPT_FOR_ROOT: usize = 64;
 
 /// Rest after a failed accept: descriptors may have run out, and trying again at once would burn a core.
 const REST: Duration = Duration::from_millis(100);
+
+/// What a connection too many is told before it is closed.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+Content-Length: 68\r\nConnection: close\r\n\r\n\
+this user has too many connections to the agent open; end some first";
 
 /// Serves the socket until cancelled. Runs inside a `LocalSet` of a current-thread runtime.
 ///
@@ -108,6 +117,8 @@ async fn serve_door<D: Door>(
                 uid,
                 "too many connections to the local socket; one was closed"
             );
+            // As much as fits at once: nobody waits here for a peer that does not read.
+            let _ = rustix::net::send(&stream, FULL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             continue;
         };
         let session = Session {

@@ -4,24 +4,23 @@
 //! Owns everything between "this run shall start" and "its process exists", and what run records and cgroups say about
 //! processes. Must never decide what starts, stops or starts again.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_keeper::protocol::RunKey;
-use rustix::fs::OFlags;
+use host_agent_sys::orders::{StartFailure, StartStep};
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::sync::mpsc;
 use zhylon_shared::spec::DaemonSpec;
 
 use self::cgroup::Cgroups;
 use self::fifo::Fifos;
+pub(crate) use self::helper::Helper;
 use self::record::Records;
 use self::tree::Tree;
 use self::users::Users;
@@ -31,11 +30,14 @@ use crate::logs::Owner;
 pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod fifo;
+mod helper;
 pub(crate) mod program;
 pub(crate) mod record;
 mod start;
 pub(crate) mod tree;
 pub(crate) mod users;
+
+pub(crate) use self::start::hold;
 
 /// Threads that start processes: a thousand starts are a third faster with two than with one, and not with more.
 const SPAWNERS: usize = 2;
@@ -45,8 +47,7 @@ pub(crate) const STARTS_MAX: usize = 64;
 /// What every start stands on.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    /// The opened exec helper.
-    pub(crate) helper: OwnedFd,
+    pub(crate) helper: Helper,
     pub(crate) records: Records,
     pub(crate) fifos: Fifos,
     /// `None`: this host (or this user) has none.
@@ -87,6 +88,28 @@ pub(crate) struct Born {
     pub(crate) fifo_name: String,
     pub(crate) tree: Tree,
     pub(crate) owner: Owner,
+    pub(crate) attempt: Attempt,
+}
+
+/// What a start tries, to say which part of it failed.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) program: String,
+    pub(crate) directory: PathBuf,
+}
+
+impl Attempt {
+    /// A helper's failure in words.
+    pub(crate) fn failed(&self, failure: StartFailure) -> StartError {
+        let error = io::Error::from_raw_os_error(failure.errno);
+        match failure.step {
+            StartStep::Exec => program::exec_error(&self.program, &error),
+            StartStep::Chdir => {
+                program::other(format!("chdir {}: {error}", self.directory.display()))
+            }
+            step => program::other(format!("{}: {error}", step.words())),
+        }
+    }
 }
 
 /// The threads.
@@ -105,9 +128,7 @@ impl Spawners {
         let inbox = Arc::new(Mutex::new(inbox));
         for _ in 0..SPAWNERS {
             let (ground, inbox, done) = (Arc::clone(ground), Arc::clone(&inbox), done.clone());
-            std::thread::Builder::new()
-                .name("spawner".to_owned())
-                .spawn(move || work(&ground, &inbox, &done))?;
+            crate::vital::spawn("spawner", move || work(&ground, &inbox, &done))?;
         }
         Ok(Self { queue })
     }
@@ -133,20 +154,6 @@ fn work(ground: &Ground, inbox: &Mutex<Receiver<StartOrder>>, done: &mpsc::Sende
     }
 }
 
-/// Opens the exec helper that lies beside this program.
-///
-/// # Errors
-/// Where it was looked for and what the system said.
-pub(crate) fn open_helper() -> io::Result<OwnedFd> {
-    let path = std::env::current_exe()?.with_file_name("zhylon-exec");
-    let file = File::options()
-        .read(true)
-        .custom_flags((OFlags::PATH | OFlags::CLOEXEC).bits().cast_signed())
-        .open(&path)
-        .map_err(|error| told(&path, &error))?;
-    Ok(file.into())
-}
-
 /// Raises the agent's own limit of open files as far as it goes (it needs a few per daemon). Returns what it was.
 pub(crate) fn raise_open_files() -> Option<(u64, u64)> {
     let before = rustix::process::getrlimit(Resource::Nofile);
@@ -170,8 +177,4 @@ pub(crate) fn key(run: &Run) -> RunKey {
         index: run.slot.index,
         generation: run.generation,
     }
-}
-
-fn told(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -51,6 +51,7 @@ pub(crate) fn run(
     let mut session = Session {
         server: Server::new(sockets),
         out,
+        err,
         exit: exit::SUCCESS,
     };
     match session.command(&line) {
@@ -68,6 +69,7 @@ pub(crate) fn run(
 struct Session<'a> {
     server: Server,
     out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
     /// What it will exit with; as in Supervisor the last failure decides.
     exit: u8,
 }

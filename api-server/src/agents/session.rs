@@ -4,6 +4,7 @@
 //! `Drain` or a `Reject` that says why.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,7 @@ use zhylon_shared::wire::{PROTOCOL_VERSION, timestamp};
 
 use super::feed::{Answer, Feed};
 use super::{Agents, Seat, lock};
-use crate::ca::{AgentIdentity, Dates};
+use crate::ca::{AgentIdentity, Dates, hex};
 use crate::domain::{Domain, Error};
 
 /// Time for the first frame.
@@ -43,8 +44,6 @@ const RETRY_OVERLOADED: Duration = Duration::from_secs(5);
 const RETRY_HOPELESS: Duration = Duration::from_secs(600);
 /// Agents are spread over so many milliseconds when they are asked to connect again.
 const DRAIN_SPREAD_MS: u32 = 2000;
-/// Longest version text that is kept.
-const VERSION_MAX: usize = 64;
 
 /// How a session ends.
 #[derive(Debug)]
@@ -79,6 +78,7 @@ impl From<Error> for End {
                 RETRY_HOPELESS,
             ),
             Error::Fenced => Self::superseded(),
+            Error::Invalid(_) => Self::reject(RejectReason::ProtocolError, error.to_string()),
             other => {
                 tracing::error!(error = %other, "an agent's session can not go on");
                 Self::Rejected(
@@ -91,10 +91,11 @@ impl From<Error> for End {
     }
 }
 
-/// Serves one `Connect` stream of the agent that showed this certificate, until it ends.
+/// Serves one `Connect` stream of the agent that showed this certificate, until it ends. `address` is for our log.
 pub(crate) async fn serve<S, E>(
     agents: Agents,
     identity: Arc<AgentIdentity>,
+    address: SocketAddr,
     mut frames: S,
     down: mpsc::Sender<ConnectResponse>,
 ) where
@@ -104,7 +105,13 @@ pub(crate) async fn serve<S, E>(
     let server = identity.server;
     let end = match open(&agents, &identity, &mut frames, &down).await {
         Ok(mut session) => {
-            tracing::info!(server.id = %server, session_epoch = session.seat.session_epoch, "agent connected");
+            tracing::info!(
+                server.id = %server,
+                session_epoch = session.seat.session_epoch,
+                peer = %address,
+                certificate.serial = hex(&identity.serial),
+                "agent connected"
+            );
             let end = session.run(&mut frames).await;
             session.seat.revoked = matches!(end, End::Rejected(RejectReason::Revoked, ..));
             end
@@ -120,7 +127,7 @@ pub(crate) async fn serve<S, E>(
             reconnect_after_ms: random_below(DRAIN_SPREAD_MS),
         }),
         End::Rejected(reason, message, retry_after) => {
-            tracing::info!(server.id = %server, ?reason, message, "agent rejected");
+            tracing::info!(server.id = %server, peer = %address, ?reason, message, "agent rejected");
             Down::Reject(Reject {
                 reason: reason.into(),
                 message,
@@ -158,8 +165,7 @@ where
     if agents.0.draining.is_cancelled() {
         return Err(End::Drained);
     }
-    let version: String = hello.agent_version.chars().take(VERSION_MAX).collect();
-    let claim = while_busy(|| domain.claim(identity.server, &version)).await?;
+    let claim = while_busy(|| domain.claim(identity.server, &hello.agent_version)).await?;
     let seat = agents
         .enter(identity.server, claim.session_epoch, claim.revision)
         .ok_or_else(End::superseded)?;

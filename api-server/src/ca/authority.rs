@@ -53,7 +53,6 @@ pub(crate) struct Leaf {
 pub(super) struct Signed {
     pub(super) certificate: Certificate,
     pub(super) serial: Vec<u8>,
-    pub(super) not_after: SystemTime,
 }
 
 /// A certificate authority.
@@ -153,11 +152,10 @@ impl Authority {
         key: &impl PublicKeyData,
         now: SystemTime,
     ) -> Result<Signed, CaError> {
-        let not_after = self.not_after.min(now + leaf.life);
         let serial = random_serial()?;
         let mut params = CertificateParams::default();
         params.not_before = (now - BACKDATED).into();
-        params.not_after = not_after.into();
+        params.not_after = self.not_after.min(now + leaf.life).into();
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.subject_alt_names = leaf.names;
         params.distinguished_name = common_name(&leaf.common_name);
@@ -168,7 +166,6 @@ impl Authority {
         Ok(Signed {
             certificate: params.signed_by(key, &self.issuer)?,
             serial,
-            not_after,
         })
     }
 }

@@ -54,7 +54,10 @@ impl Domain {
         agent_version: &str,
     ) -> Result<Claim, Error> {
         let version: String = agent_version.chars().take(VERSION_MAX).collect();
-        let session = self.store.claim(server, &version, self.clock.wall()).await?;
+        let session = self
+            .store
+            .claim(server, &version, self.clock.wall())
+            .await?;
         let session = session.ok_or(Error::NotFound("server"))?;
         Ok(Claim {
             session_epoch: session.session_epoch,
@@ -77,7 +80,9 @@ impl Domain {
         if !ended.is_empty() {
             self.store.expire_restarts(server, now).await?;
             for daemon in ended {
-                self.bus.hints().tell(Hint::DaemonChanged { server, daemon });
+                self.bus
+                    .hints()
+                    .tell(Hint::DaemonChanged { server, daemon });
             }
             rows = self.desired_rows(server).await?;
         }
@@ -134,7 +139,9 @@ impl Domain {
             .record_status(server, session_epoch, full, &encoded, now)
             .await?;
         for daemon in changed {
-            self.bus.hints().tell(Hint::DaemonChanged { server, daemon });
+            self.bus
+                .hints()
+                .tell(Hint::DaemonChanged { server, daemon });
         }
         Ok(())
     }

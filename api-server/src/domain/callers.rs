@@ -41,7 +41,9 @@ impl Domain {
         };
         let row = self.store.token(bearer.id).await?;
         // An unknown token takes the same comparison as a known one.
-        let stored = row.as_ref().map_or([0; 32].as_slice(), |row| &row.secret_hash);
+        let stored = row
+            .as_ref()
+            .map_or([0; 32].as_slice(), |row| &row.secret_hash);
         let genuine = token::verify(&bearer.secret, stored);
         let Some(row) = row.filter(|_| genuine) else {
             return unauthenticated(Credential::Unknown);

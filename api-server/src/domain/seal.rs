@@ -59,7 +59,8 @@ impl EnvironmentKey {
         let broken = |_| Error::Internal("an environment can not be sealed".to_owned());
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce)?;
-        let mut text = serde_json::to_vec(environment).map_err(|_| broken(ring::error::Unspecified))?;
+        let mut text =
+            serde_json::to_vec(environment).map_err(|_| broken(ring::error::Unspecified))?;
         self.values
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),

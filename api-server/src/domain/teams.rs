@@ -183,7 +183,11 @@ fn read_permissions(names: &[String]) -> Result<PermissionSet, Error> {
             Err(access::UnknownPermission) => {
                 let all: Vec<_> = access::Permission::ALL.iter().map(|p| p.name()).collect();
                 let text = format!("not a permission: {}", all.join(", "));
-                bad.push(FieldViolation::new(&format!("permissions[{n}]"), "PERMISSION", text));
+                bad.push(FieldViolation::new(
+                    &format!("permissions[{n}]"),
+                    "PERMISSION",
+                    text,
+                ));
             }
         }
     }

@@ -91,7 +91,11 @@ impl Domain {
     /// [`Error::NotFound`] for another user's, except for the operator.
     pub(crate) async fn revoke_token(&self, ctx: &Ctx, id: &str) -> Result<(), Error> {
         let id: TokenId = parse_id(id)?;
-        let row = self.store.token(id).await?.ok_or(Error::NotFound("token"))?;
+        let row = self
+            .store
+            .token(id)
+            .await?
+            .ok_or(Error::NotFound("token"))?;
         // Another user's token is as good as absent.
         let grant = own(ctx, row.user_id).map_err(|_| Error::NotFound("token"))?;
         self.store

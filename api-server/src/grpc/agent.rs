@@ -2,6 +2,7 @@
 //! from its certificate and from nowhere else.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +51,11 @@ impl AgentApi {
 }
 
 /// Who calls. The listener lets nobody in without it; its absence is our own mistake.
-fn identity<T>(request: &Request<T>) -> Result<Arc<AgentIdentity>, Status> {
+fn caller<T>(request: &Request<T>) -> Result<(Arc<AgentIdentity>, SocketAddr), Status> {
     request
         .extensions()
         .get::<Peer>()
-        .and_then(|peer| peer.agent.clone())
+        .and_then(|peer| Some((peer.agent.clone()?, peer.address)))
         .ok_or_else(|| to_status(Error::Internal("an agent without a certificate".to_owned())))
 }
 
@@ -70,13 +71,13 @@ impl AgentService for AgentApi {
         &self,
         request: Request<Streaming<ConnectRequest>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        let identity = identity(&request)?;
+        let (identity, address) = caller(&request)?;
         let frames = request.into_inner();
         let (down, answer) = mpsc::channel(SESSION_QUEUE);
         let agents = self.agents.clone();
         self.agents
             .tasks()
-            .spawn(agents::serve(agents, identity, frames, down));
+            .spawn(agents::serve(agents, identity, address, frames, down));
         let answer = ReceiverStream::new(answer);
         Ok(Response::new(answer.map(Ok as fn(_) -> _)))
     }
@@ -85,7 +86,7 @@ impl AgentService for AgentApi {
         &self,
         request: Request<Streaming<StreamLogsRequest>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let identity = identity(&request)?;
+        let (identity, _) = caller(&request)?;
         let frames = request.into_inner();
         // The answer's head must not wait for the first frame: some clients send it only after.
         let agents = self.agents.clone();

@@ -49,7 +49,11 @@ impl EnrollmentDesk for Desk {
             .ca
             .sign(request, server, self.clock.wall())
             .map_err(|error| error.to_string())?;
-        tracing::info!(server.id = %server, "certificate issued");
+        tracing::info!(
+            server.id = %server,
+            certificate.serial = ca::hex(&issued.serial),
+            "certificate issued"
+        );
         Ok(Identity {
             certificate_chain: issued.chain_pem,
             ca_bundle: self.ca.bundle_pem().to_owned(),

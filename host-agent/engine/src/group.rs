@@ -4,7 +4,6 @@
 //! from intent to action, whatever the intent came from.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::state::{DesiredState, RestartOutcome};
@@ -14,12 +13,14 @@ use crate::effect::Effect;
 use crate::input::{Adopted, DesiredDaemon, Hold, Run, Slot};
 use crate::instance::{Event, Instance, Order};
 use crate::plan::{Change, Goal, plan};
+use crate::time::Time;
 use crate::timer::Timer;
 
 use candidate::Candidate;
 
 mod candidate;
 mod command;
+mod intent;
 mod restart;
 mod view;
 
@@ -38,7 +39,7 @@ pub(crate) struct Group {
     hold: Option<Hold>,
     settled: Option<(i64, RestartOutcome)>,
     /// When the restart under way counts as failed.
-    restart_deadline: Option<crate::time::Time>,
+    restart_deadline: Option<Time>,
     instances: BTreeMap<u32, Instance>,
 }
 
@@ -80,64 +81,6 @@ impl Group {
             };
             ctx.out.act(Effect::KillTree { run });
         }
-    }
-
-    /// Whether this is what is desired already, and nothing is to be tried again for it.
-    pub(crate) fn is_settled_on(&self, new: &DesiredDaemon) -> bool {
-        let retry = self.candidate.as_ref().is_some_and(Candidate::has_failed);
-        !retry && self.desired.as_ref() == Some(new)
-    }
-
-    /// The newest desire. One with an older revision than the known one is ignored.
-    pub(crate) fn desire(&mut self, ctx: &mut Ctx, new: DesiredDaemon) {
-        let Some(old) = self.desired.take() else {
-            ctx.out.changed(self.id);
-            self.begin(new);
-            return;
-        };
-        if new.revision < old.revision {
-            self.desired = Some(old);
-            return;
-        }
-        ctx.out.changed(self.id);
-        let intended = new.intent_generation > old.intent_generation;
-        if new.restart_generation > old.restart_generation {
-            self.supersede_restart(ctx, old.restart_generation);
-        }
-        if intended {
-            self.clear_operators();
-            if self
-                .hold
-                .as_ref()
-                .is_some_and(|h| h.intent_generation < new.intent_generation)
-            {
-                self.end_hold(ctx);
-            }
-        }
-        if let Some(order) = &mut self.order {
-            order.restart_generation = new.restart_generation;
-        }
-        let (spec, revision) = (Arc::clone(&new.spec), new.revision);
-        self.desired = Some(new);
-        self.assign_goals(ctx);
-        self.propose(ctx, spec, revision);
-        if intended {
-            self.start_ended(ctx);
-        }
-    }
-
-    /// It is no longer desired.
-    pub(crate) fn delete(&mut self, ctx: &mut Ctx) {
-        let Some(old) = self.desired.take() else {
-            return;
-        };
-        self.supersede_restart(ctx, old.restart_generation);
-        if self.hold.is_some() {
-            self.end_hold(ctx);
-        }
-        self.candidate = None;
-        self.clear_operators();
-        ctx.out.changed(self.id);
     }
 
     /// Something happened to a run; dropped if it is not the slot's newest.
@@ -185,55 +128,11 @@ impl Group {
             .all(|instance| instance.phase().live().is_none())
     }
 
-    /// What should be: the hold if there is one, else what is desired.
-    fn effective(&self) -> DesiredState {
-        match (&self.desired, &self.hold) {
-            (None, _) => DesiredState::Stopped,
-            (Some(_), Some(hold)) => hold.state,
-            (Some(desired), None) => desired.state,
-        }
-    }
-
     /// How many instances there should be.
     fn processes(&self) -> u32 {
         match (&self.desired, &self.order) {
             (Some(_), Some(order)) => order.spec.processes(),
             _ => 0,
-        }
-    }
-
-    /// The first desire of a daemon; also of one that was deleted and has not ended yet.
-    fn begin(&mut self, new: DesiredDaemon) {
-        self.order = Some(Order {
-            spec: Arc::clone(&new.spec),
-            epoch: self.order.as_ref().map_or(1, |old| old.epoch + 1),
-            restart_generation: new.restart_generation,
-        });
-        self.settled = None;
-        self.desired = Some(new);
-    }
-
-    /// A hold is in force, unless it says what is desired anyway or a newer intent has ended it already.
-    pub(crate) fn set_hold(&mut self, ctx: &mut Ctx, hold: Hold) {
-        let in_force = self.desired.as_ref().is_some_and(|desired| {
-            hold.state != desired.state && hold.intent_generation >= desired.intent_generation
-        });
-        if in_force {
-            self.hold = Some(hold);
-        } else {
-            self.end_hold(ctx);
-        }
-        ctx.out.changed(self.id);
-    }
-
-    fn end_hold(&mut self, ctx: &mut Ctx) {
-        self.hold = None;
-        ctx.out.persist(Effect::HoldEnded { daemon: self.id });
-    }
-
-    fn clear_operators(&mut self) {
-        for instance in self.instances.values_mut() {
-            instance.operator = None;
         }
     }
 
@@ -260,29 +159,31 @@ impl Group {
         }
     }
 
-    /// A newer intent is a request to start: what gave up or waits is tried at once.
-    fn start_ended(&mut self, ctx: &mut Ctx) {
-        for instance in self.instances.values_mut() {
-            if instance.goal() == Goal::Run {
-                instance.handle(ctx, self.order.as_ref(), Event::Start);
-            }
-        }
-    }
-
     fn carry_out_plan(&mut self, ctx: &mut Ctx) {
         let processes = self.processes();
         let oldest = self.oldest_wanted();
         let order = self.order.as_ref();
         let mut removed = Vec::new();
         for (index, instance) in &mut self.instances {
-            let standing = instance.phase().standing();
             let outdated = oldest.is_some_and(|oldest| oldest.outdates(instance));
-            match plan(instance.goal(), standing, outdated, *index >= processes) {
-                Change::Keep => {}
+            let surplus = *index >= processes;
+            let plan = |instance: &Instance| {
+                plan(
+                    instance.goal(),
+                    instance.phase().standing(),
+                    outdated,
+                    surplus,
+                )
+            };
+            match plan(instance) {
+                Change::Keep | Change::Remove => {}
                 Change::Start => instance.handle(ctx, order, Event::Start),
                 Change::Stop => instance.handle(ctx, order, Event::Stop),
                 Change::Replace => instance.replace(ctx, order),
-                Change::Remove => removed.push(*index),
+            }
+            // Also what had no process to stop, and so is stopped already.
+            if plan(instance) == Change::Remove {
+                removed.push(*index);
             }
         }
         for index in removed {

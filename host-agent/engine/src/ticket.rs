@@ -50,10 +50,10 @@ impl Tickets {
 
     /// This slot belongs to the answer; its outcome follows.
     pub(crate) fn expect(&mut self, ticket: Ticket, slot: Slot) {
-        if let Some(answer) = self.open.get_mut(&ticket) {
-            if answer.outcomes.insert(slot, None).is_none() {
-                answer.missing += 1;
-            }
+        if let Some(answer) = self.open.get_mut(&ticket)
+            && answer.outcomes.insert(slot, None).is_none()
+        {
+            answer.missing += 1;
         }
     }
 
@@ -65,10 +65,10 @@ impl Tickets {
         slot: Slot,
         outcome: CommandOutcome,
     ) {
-        if let Some(answer) = self.open.get_mut(&ticket) {
-            if answer.outcomes.insert(slot, Some(outcome)) == Some(None) {
-                answer.missing -= 1;
-            }
+        if let Some(answer) = self.open.get_mut(&ticket)
+            && answer.outcomes.insert(slot, Some(outcome)) == Some(None)
+        {
+            answer.missing -= 1;
         }
         self.reply_if_complete(out, ticket);
     }

@@ -80,3 +80,6 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Received> {
     let bytes = bytes[..len].to_vec();
     Ok(Received::Frame { bytes, fd })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use crate::protocol::ExitStatus;
 
 /// Ends kept for a worker. When full, the oldest is reaped unseen: its run then ends as `unknown (adopted)`.
-const MAX_KEPT: usize = 4096;
+pub(crate) const MAX_KEPT: usize = 4096;
 /// Bytes of a run record that are read: the helper's two lines come first.
 const RECORD_HEAD: u64 = 4096;
 
@@ -33,15 +33,18 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Children {
     records: PathBuf,
+    max_kept: usize,
     kept: HashMap<i32, Kept>,
     next_number: u64,
     lost: u64,
 }
 
 impl Children {
-    pub(crate) fn new(records: PathBuf) -> Self {
+    /// `records` is where run records lie; `max_kept` is [`MAX_KEPT`] but in tests.
+    pub(crate) fn new(records: PathBuf, max_kept: usize) -> Self {
         Self {
             records,
+            max_kept,
             kept: HashMap::new(),
             next_number: 0,
             lost: 0,
@@ -92,7 +95,7 @@ impl Children {
             reap(number);
             return;
         };
-        if self.kept.len() >= MAX_KEPT {
+        if self.kept.len() >= self.max_kept {
             self.give_up_oldest();
         }
         self.next_number += 1;
@@ -149,3 +152,6 @@ fn reap(pid: i32) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use host_agent_sys::signals::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, set_child_subreaper, umask};
+use rustix::process::{Resource, Signal, getpid, getrlimit, set_child_subreaper, umask};
 
-use crate::children::{self, Children};
+use crate::children::{self, Children, MAX_KEPT};
 use crate::home::Home;
 use crate::line::{FRAMES_PER_TURN, Held};
 use crate::log::log;
@@ -46,14 +46,14 @@ pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
     home.write_pid("keeper", getpid().as_raw_nonzero().get())?;
 
     let mut keeper = Keeper {
-        children: Children::new(home.records()),
+        children: Children::new(home.records(), MAX_KEPT),
         home,
         program,
         listener,
         worker: None,
         next_start: Instant::now(),
         backoff: Backoff::default(),
-        held: Held::default(),
+        held: Held::new(getrlimit(Resource::Nofile).current),
         scan_due: true,
         ending: None,
     };

@@ -32,7 +32,7 @@ pub struct KeeperConfig {
     pub worker_args: Vec<OsString>,
 }
 
-/// Why the keeper could not begin its work. Nothing was started.
+/// Why the keeper could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     /// Another keeper is alive.
@@ -67,7 +67,7 @@ pub enum KeeperError {
 /// Call it from the main thread of a process without other threads.
 ///
 /// # Errors
-/// When it could not begin, see [`KeeperError`]. Once begun, it does not end by itself.
+/// When it could not begin, see [`KeeperError`]; once begun, only when the kernel has no memory left for a wait.
 pub fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
     keeper::run(config)
 }

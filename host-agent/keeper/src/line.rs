@@ -15,22 +15,36 @@ use crate::worker::Worker;
 /// Frames read before signals are looked at again.
 pub(crate) const FRAMES_PER_TURN: usize = 64;
 /// FIFOs held at most. More are closed at once, and said: their last bytes then depend on the worker alone.
-const MAX_HELD: usize = 16_384;
+const MAX_HELD: u64 = 16_384;
+/// Of the files this process may open, kept for its own: without them no worker could be started any more.
+const OWN_FILES: u64 = 64;
 
 /// Read ends of FIFOs: what was written into them stays, even when nobody else has them open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Held {
     fifos: HashMap<RunKey, OwnedFd>,
+    max: usize,
 }
 
 impl Held {
+    /// `open_files` is how many files this process may open; `None` for any number.
+    pub(crate) fn new(open_files: Option<u64>) -> Self {
+        let room = open_files.unwrap_or(u64::MAX).saturating_sub(OWN_FILES);
+        Self {
+            fifos: HashMap::new(),
+            max: room.min(MAX_HELD) as usize,
+        }
+    }
+
     fn hold(&mut self, run: RunKey, fifo: Option<OwnedFd>) {
-        let full = self.fifos.len() >= MAX_HELD && !self.fifos.contains_key(&run);
+        let full = self.fifos.len() >= self.max && !self.fifos.contains_key(&run);
         match fifo {
             Some(fifo) if !full => drop(self.fifos.insert(run, fifo)),
-            Some(_) => log("too many FIFOs to hold one more"),
-            // The kernel drops it when this process may not open one more file.
-            None => log("a FIFO to hold did not arrive; is the limit of open files too low?"),
+            Some(_) => log(&format!(
+                "{} FIFOs are held, no more can be; raise the limit of open files",
+                self.max
+            )),
+            None => log("a FIFO to hold did not arrive"),
         }
     }
 
@@ -125,5 +139,30 @@ impl Worker {
             }
             _ => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holding_stops_before_no_worker_could_be_started() {
+        assert_eq!(Held::new(None).max, 16_384);
+        assert_eq!(Held::new(Some(10)).max, 0);
+        let mut held = Held::new(Some(OWN_FILES + 2));
+        let run = |generation| RunKey {
+            daemon: [b'x'; 18],
+            index: 0,
+            generation,
+        };
+        let fifo = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        for (generation, count) in [(1, 1), (2, 2), (3, 2), (2, 2)] {
+            held.hold(run(generation), Some(fifo()));
+            assert_eq!(held.count(), count);
+        }
+        held.fifos.remove(&run(1));
+        held.hold(run(3), Some(fifo()));
+        assert!(held.fifos.contains_key(&run(3)));
     }
 }

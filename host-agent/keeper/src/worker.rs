@@ -57,17 +57,7 @@ impl Program {
             env: &self.env,
             fds: &[(theirs.as_fd(), LINE_FD), (listener.as_fd(), LISTENER_FD)],
         })?;
-        Ok(Worker {
-            child,
-            line,
-            started: Instant::now(),
-            leader_gone: None,
-            line_closed: false,
-            line_full: false,
-            greeted: false,
-            hello_due: false,
-            terminate_due: false,
-        })
+        Ok(Worker::new(child, line))
     }
 }
 
@@ -108,6 +98,20 @@ pub(crate) enum Fate {
 }
 
 impl Worker {
+    fn new(child: Child, line: OwnedFd) -> Self {
+        Self {
+            child,
+            line,
+            started: Instant::now(),
+            leader_gone: None,
+            line_closed: false,
+            line_full: false,
+            greeted: false,
+            hello_due: false,
+            terminate_due: false,
+        }
+    }
+
     /// Looks, and reaps it if it has ended.
     pub(crate) fn fate(&mut self) -> Fate {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
@@ -162,7 +166,40 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
     use super::*;
+
+    #[test]
+    fn a_worker_whose_main_thread_is_dead_but_which_does_not_end_is_given_up() {
+        // The kernel shows it as a zombie whose pidfd says nothing. Here the two are two processes.
+        let mut alive = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut zombie = Command::new("true").spawn().unwrap();
+        let (alive_pid, zombie_pid) = (Pid::from_child(&alive), Pid::from_child(&zombie));
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(zombie_pid), look).unwrap();
+        let pidfd = pidfd_open(alive_pid, PidfdFlags::empty()).unwrap();
+        let line = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
+        let mut worker = Worker::new(
+            Child {
+                pid: alive_pid,
+                pidfd,
+            },
+            line,
+        );
+        assert_eq!(worker.fate(), Fate::Alive);
+        worker.child.pid = zombie_pid;
+        assert_eq!(worker.fate(), Fate::Alive, "not at once");
+        worker.leader_gone = worker.leader_gone.map(|since| since - STUCK);
+        assert_eq!(worker.fate(), Fate::Stuck);
+        alive.kill().unwrap();
+        zombie.wait().unwrap();
+        waitid(WaitId::Pid(alive_pid), look).unwrap();
+        assert_eq!(worker.fate(), Fate::Ended);
+        assert!(alive.wait().is_err(), "reaped");
+    }
 
     #[test]
     fn a_worker_that_never_lives_is_tried_ever_less_often_and_one_that_did_at_once() {

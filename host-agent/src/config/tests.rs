@@ -32,10 +32,7 @@ fn an_empty_file_gives_the_defaults() {
         anna.state_dir.to_str(),
         Some("/home/anna/.local/state/zhylon-agent")
     );
-    assert_eq!(
-        anna.run_dir.to_str(),
-        Some("/run/user/1001/zhylon-agent")
-    );
+    assert_eq!(anna.run_dir.to_str(), Some("/run/user/1001/zhylon-agent"));
 }
 
 #[test]
@@ -60,7 +57,10 @@ fn everything_wrong_is_told_at_once_with_its_key() {
         "policy.home_users: must be true or false, is a value of type string",
         "policy.groups: there is no such key",
     ] {
-        assert!(errors.iter().any(|e| e == expected), "{expected}: {errors:#?}");
+        assert!(
+            errors.iter().any(|e| e == expected),
+            "{expected}: {errors:#?}"
+        );
     }
     assert_eq!(errors.len(), 7, "{errors:#?}");
 }
@@ -90,7 +90,12 @@ fn root_is_refused_unless_listed() {
     assert!(policy.allows("zhylon", 999, Path::new("/srv/zhylon")));
     let listed = parse("[policy]\nusers = ['root']\nhome_users = false", 0).unwrap();
     assert!(listed.config.policy.allows("root", 0, Path::new("/root")));
-    assert!(!listed.config.policy.allows("anna", 1001, Path::new("/home/anna")));
+    assert!(
+        !listed
+            .config
+            .policy
+            .allows("anna", 1001, Path::new("/home/anna"))
+    );
 }
 
 #[test]

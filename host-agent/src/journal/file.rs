@@ -65,7 +65,11 @@ fn encode<T: Serialize>(ledger: &T) -> io::Result<Vec<u8>> {
 }
 
 fn header(json: &[u8]) -> String {
-    format!("{MAGIC} {VERSION} {} {:x}\n", json.len(), Sha256::digest(json))
+    format!(
+        "{MAGIC} {VERSION} {} {:x}\n",
+        json.len(),
+        Sha256::digest(json)
+    )
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {

@@ -46,11 +46,20 @@ async fn what_was_answered_is_there_after_a_new_start() {
     journal.store_desired(ledger(7)).await.unwrap();
     assert_eq!(journal.desired(), ledger(7));
     journal.settled(id(1), 3, RestartOutcome::Failed);
-    journal.store_hold(id(1), hold("anna")).await.unwrap();
-    journal.store_hold(id(2), hold("bert")).await.unwrap();
+    journal
+        .store_holds(vec![(id(1), hold("anna"))])
+        .await
+        .unwrap();
+    journal
+        .store_holds(vec![(id(2), hold("bert"))])
+        .await
+        .unwrap();
     journal.hold_ended(id(1));
     // Notes go with the next write.
-    journal.store_hold(id(2), hold("root")).await.unwrap();
+    journal
+        .store_holds(vec![(id(2), hold("root"))])
+        .await
+        .unwrap();
     drop(journal);
 
     let (journal, recovered) = Journal::open(dir.path()).unwrap();
@@ -76,12 +85,20 @@ async fn a_ledger_that_can_not_be_written_changes_nothing() {
         std::fs::create_dir(dir.path().join(format!("{name}.tmp"))).unwrap();
     }
     assert!(journal.store_desired(ledger(2)).await.is_err());
-    assert!(journal.store_hold(id(1), hold("anna")).await.is_err());
+    assert!(
+        journal
+            .store_holds(vec![(id(1), hold("anna"))])
+            .await
+            .is_err()
+    );
     assert_eq!(journal.desired(), ledger(1));
     for name in [DESIRED, LOCAL] {
         std::fs::remove_dir(dir.path().join(format!("{name}.tmp"))).unwrap();
     }
-    journal.store_hold(id(2), hold("anna")).await.unwrap();
+    journal
+        .store_holds(vec![(id(2), hold("anna"))])
+        .await
+        .unwrap();
     drop(journal);
     let (_, recovered) = Journal::open(dir.path()).unwrap();
     assert_eq!(recovered.desired, Ok(ledger(1)));

@@ -309,7 +309,8 @@ impl Index {
             None => self.store_state(next),
             Some(entry) if self.last_is_empty() => {
                 let number = self.state.entries - 1;
-                self.file.write_all_at(&entry.encode(), Entry::place(number))?;
+                self.file
+                    .write_all_at(&entry.encode(), Entry::place(number))?;
                 self.last = Some(entry);
                 self.store_state(next)
             }
@@ -381,6 +382,10 @@ fn count_valid(file: &File, most: u64) -> io::Result<(u64, Option<Entry>)> {
 /// Tells boots apart; 0 where the system does not say.
 fn boot() -> u64 {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let digits: String = id
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(16)
+        .collect();
     u64::from_str_radix(&digits, 16).unwrap_or(0)
 }

@@ -202,15 +202,21 @@ impl Log {
         }
         self.sweep(desk);
         let moved = self.position().saturating_sub(before);
-        if moved == 0
-            && let Some(index) = self.index_mut()
+        if moved == 0 {
+            self.settle();
+        }
+        self.publish();
+        moved
+    }
+
+    /// Leaves word that nothing is under way.
+    pub(super) fn settle(&mut self) {
+        if let Some(index) = self.index_mut()
             && index.is_unsettled()
         {
             // Should it fail, the next move says it anyway.
             let _ = index.settle();
         }
-        self.publish();
-        moved
     }
 
     /// When it wants its next turn though no FIFO rings.

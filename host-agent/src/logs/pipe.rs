@@ -164,7 +164,14 @@ pub(super) fn last_newline(bytes: &[u8]) -> Option<usize> {
 fn discard(pipe: impl AsFd, null: &File, len: usize) -> io::Result<usize> {
     let mut gone = 0;
     while gone < len {
-        match splice(&pipe, None, null, None, (len - gone).min(PIPE_SIZE), SpliceFlags::NONBLOCK) {
+        match splice(
+            &pipe,
+            None,
+            null,
+            None,
+            (len - gone).min(PIPE_SIZE),
+            SpliceFlags::NONBLOCK,
+        ) {
             Ok(0) | Err(Errno::AGAIN) => break,
             Ok(more) => gone += more,
             Err(Errno::INTR) => {}
@@ -191,8 +198,14 @@ mod tests {
     #[test]
     fn looking_takes_nothing_and_finds_the_last_line_end() {
         let mut pipes = Pipes::new().unwrap();
-        for (before, after) in [(0, 0), (0, 5), (9, 0), (200_000, 1), (1, 200_000), (80_000, 65_536)]
-        {
+        for (before, after) in [
+            (0, 0),
+            (0, 5),
+            (9, 0),
+            (200_000, 1),
+            (1, 200_000),
+            (80_000, 65_536),
+        ] {
             let (read, write) = pipe();
             assert_eq!(pipes.look(&read).unwrap(), Look::default());
             put(&write, &vec![b'a'; before]);

@@ -106,7 +106,11 @@ impl LogReader {
 impl View {
     fn refresh(&mut self, now: Published) {
         for segment in now.segments.iter() {
-            if self.segments.iter().all(|kept| kept.number != segment.number) {
+            if self
+                .segments
+                .iter()
+                .all(|kept| kept.number != segment.number)
+            {
                 self.segments.push(Arc::clone(segment));
             }
         }

@@ -201,6 +201,7 @@ impl Rounds {
             }
             self.round();
         }
+        self.logs.values_mut().for_each(Log::settle);
     }
 
     fn is_over(&self) -> bool {
@@ -296,6 +297,7 @@ impl Rounds {
             log.scheduled = None;
             moved += log.turn(&mut self.desk);
             if log.is_over() {
+                log.settle();
                 self.logs.remove(daemon);
             } else if let Some(next) = log.due(self.desk.now) {
                 self.schedule(*daemon, next);

@@ -7,12 +7,12 @@ use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::{Action, CommandTarget, Slot};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
-use zhylon_shared::name;
 use zhylon_shared::state::InstanceState;
 
 use super::door::Door;
 use super::fault::{Code, Fault};
 use super::info::structure;
+use super::results::{detail, group_results, result, worst};
 use super::session::{Named, Session};
 
 /// What a waiting command may take beyond the graces of its daemons: the kill, the reap, a busy host. After that the
@@ -43,7 +43,7 @@ impl Verb {
     }
 
     /// Whether an instance in this state is one the command acts on; the others do not show up in a group's results.
-    fn acts_on(self, state: InstanceState) -> bool {
+    pub(crate) fn acts_on(self, state: InstanceState) -> bool {
         match self {
             Self::Start => !is_up(state),
             Self::Stop => is_up(state),
@@ -59,7 +59,7 @@ impl Verb {
         }
     }
 
-    fn code(self, outcome: CommandOutcome) -> Code {
+    pub(crate) fn code(self, outcome: CommandOutcome) -> Code {
         match (self, outcome) {
             (_, CommandOutcome::Done) => Code::Success,
             (_, CommandOutcome::BadName) => Code::BadName,
@@ -227,7 +227,8 @@ fn patience(named: &[Named]) -> Duration {
     Duration::from_secs(named.iter().map(grace).max().unwrap_or(0)) + MARGIN
 }
 
-fn slots(named: &[Named]) -> impl Iterator<Item = (Slot, InstanceState)> {
+/// The instances these names mean, and their states.
+pub(crate) fn slots(named: &[Named]) -> impl Iterator<Item = (Slot, InstanceState)> {
     named.iter().flat_map(|one| {
         let daemon = one.entry.view.id;
         one.instances().map(move |instance| {
@@ -235,72 +236,4 @@ fn slots(named: &[Named]) -> impl Iterator<Item = (Slot, InstanceState)> {
             (Slot { daemon, index }, instance.state)
         })
     })
-}
-
-fn group_results(
-    verb: Verb,
-    named: &[Named],
-    outcomes: Option<&[(Slot, CommandOutcome)]>,
-) -> Vec<Value> {
-    let Some(outcomes) = outcomes else {
-        return slots(named)
-            .filter(|(_, state)| verb.acts_on(*state))
-            .map(|(slot, _)| result(named, slot, Code::Success))
-            .collect();
-    };
-    outcomes
-        .iter()
-        .map(|(slot, outcome)| (slot, verb.code(*outcome)))
-        .filter(|(_, code)| !matches!(code, Code::AlreadyStarted | Code::NotRunning))
-        .map(|(slot, code)| result(named, *slot, code))
-        .collect()
-}
-
-/// One line of an array of results.
-fn result(named: &[Named], slot: Slot, code: Code) -> Value {
-    let group = name::group(&slot.daemon);
-    let process = name::instance(&slot.daemon, slot.index);
-    let description = match code {
-        Code::Success => "OK".to_owned(),
-        _ => {
-            let text = format!("{group}:{process}");
-            let one = named.iter().find(|one| one.entry.view.id == slot.daemon);
-            let detail = one.map_or_else(|| text.clone(), |one| detail(code, one, &text));
-            Fault::new(code, detail).to_string()
-        }
-    };
-    structure([
-        ("name", Value::String(process)),
-        ("group", Value::String(group)),
-        ("status", Value::Integer(code.number())),
-        ("description", Value::String(description)),
-    ])
-}
-
-/// What Supervisor says after the fault's name.
-fn detail(code: Code, named: &Named, text: &str) -> String {
-    let program = named.entry.spec.argv().first().map_or("", String::as_str);
-    match code {
-        Code::NoFile => format!("can't find command '{program}'"),
-        Code::NotExecutable => format!("command at '{program}' is not executable"),
-        _ => text.to_owned(),
-    }
-}
-
-/// One code for several instances: the first real failure; else what all of them say; else that it went well (some
-/// moved, others were there already).
-fn worst(codes: impl Iterator<Item = Code>) -> Code {
-    let mut settled = None;
-    let mut moved = false;
-    for code in codes {
-        match code {
-            Code::Success => moved = true,
-            Code::AlreadyStarted | Code::NotRunning => settled = Some(code),
-            _ => return code,
-        }
-    }
-    match settled {
-        Some(code) if !moved => code,
-        _ => Code::Success,
-    }
 }

@@ -1,16 +1,16 @@
 //! The methods: name and parameters to an answer. Supervisor's, and `zhylon.*` for what its own can not say.
 
-use std::vec::IntoIter;
-
 use dxr::Value;
 
-use super::codec::{Call, weight};
+use super::codec::Call;
 use super::command::Verb;
 use super::door::Door;
 use super::fault::{Code, Fault};
 use super::info::structure;
+use super::multicall::{MULTICALL, multicall};
+use super::params::Params;
+use super::read;
 use super::session::Session;
-use super::{read, signal};
 
 /// The version of the interface; clients refuse to talk to any other.
 const API_VERSION: &str = "3.0";
@@ -20,14 +20,6 @@ const SUPERVISOR_VERSION: &str = "4.2.5";
 
 /// What `getIdentification` says.
 const IDENTIFICATION: &str = "zhylon-agent";
-
-/// Most calls in one `system.multicall`; a longer one is refused whole.
-const MULTICALL_MAX: usize = 100;
-
-/// Most bytes all answers of a `system.multicall` may hold together; the calls after that are not made and say FAILED.
-const MULTICALL_ANSWER_MAX: usize = 4 * 1024 * 1024;
-
-const MULTICALL: &str = "system.multicall";
 
 /// What [`call`] knows, for `system.listMethods`.
 const METHODS: [&str; 33] = [
@@ -66,47 +58,6 @@ const METHODS: [&str; 33] = [
     "zhylon.restartGroup",
 ];
 
-/// The parameters of a call, taken one by one.
-struct Params(IntoIter<Value>);
-
-impl Params {
-    fn wrong() -> Fault {
-        Fault::plain(Code::IncorrectParameters)
-    }
-
-    fn string(&mut self) -> Result<String, Fault> {
-        match self.0.next() {
-            Some(Value::String(text)) => Ok(text),
-            _ => Err(Self::wrong()),
-        }
-    }
-
-    fn integer(&mut self) -> Result<i64, Fault> {
-        match self.0.next() {
-            Some(Value::Integer(number)) => Ok(number.into()),
-            Some(Value::Long(number)) => Ok(number),
-            _ => Err(Self::wrong()),
-        }
-    }
-
-    /// `wait`, the last parameter of most commands; true when left out.
-    fn wait(&mut self) -> Result<bool, Fault> {
-        match self.0.next() {
-            None => Ok(true),
-            Some(Value::Boolean(wait)) => Ok(wait),
-            Some(Value::Integer(wait)) => Ok(wait != 0),
-            _ => Err(Self::wrong()),
-        }
-    }
-
-    fn end(mut self) -> Result<(), Fault> {
-        match self.0.next() {
-            None => Ok(()),
-            Some(_) => Err(Self::wrong()),
-        }
-    }
-}
-
 /// Carries out one call.
 pub(crate) async fn call<D: Door>(session: &Session<D>, call: Call) -> Result<Value, Fault> {
     if call.method == MULTICALL {
@@ -116,37 +67,40 @@ pub(crate) async fn call<D: Door>(session: &Session<D>, call: Call) -> Result<Va
     }
 }
 
-async fn single<D: Door>(
+/// Carries out any call but `system.multicall`.
+pub(crate) async fn single<D: Door>(
     session: &Session<D>,
     method: &str,
     params: Vec<Value>,
 ) -> Result<Value, Fault> {
-    let mut params = Params(params.into_iter());
-    let method = method.strip_prefix("supervisor.").unwrap_or(match method {
-        "system.listMethods" | "zhylon.readLog" | "zhylon.restartGroup" => method,
+    let mut params = Params::new(params);
+    let method = match method.split_once('.') {
+        // The match below knows Supervisor's own by their bare names, which have no dot in them.
+        Some(("supervisor", own)) if !own.contains('.') => own,
+        Some(("system" | "zhylon", _)) => method,
         _ => "",
-    });
+    };
     match method {
-        "getAPIVersion" | "getVersion" => constant(params, Value::String(API_VERSION.to_owned())),
-        "getSupervisorVersion" => constant(params, Value::String(SUPERVISOR_VERSION.to_owned())),
-        "getIdentification" => constant(params, Value::String(IDENTIFICATION.to_owned())),
+        "getAPIVersion" | "getVersion" => params.none(Value::String(API_VERSION.to_owned())),
+        "getSupervisorVersion" => params.none(Value::String(SUPERVISOR_VERSION.to_owned())),
+        "getIdentification" => params.none(Value::String(IDENTIFICATION.to_owned())),
         "getState" => {
             let state = [
                 ("statecode", Value::Integer(1)),
                 ("statename", Value::String("RUNNING".to_owned())),
             ];
-            constant(params, structure(state))
+            params.none(structure(state))
         }
-        "getPID" => constant(params, Value::Integer(keeper_pid())),
+        "getPID" => params.none(Value::Integer(keeper_pid())),
         "system.listMethods" => {
             let names = METHODS.iter().map(|name| Value::String((*name).to_owned()));
-            constant(params, Value::Array(names.collect()))
+            params.none(Value::Array(names.collect()))
         }
         // Configuration comes from the api-server: there is never a file to read again, and scripts that ask go on.
         "reloadConfig" => {
             let nothing = || Value::Array(Vec::new());
             let changes = Value::Array(vec![nothing(), nothing(), nothing()]);
-            constant(params, Value::Array(vec![changes]))
+            params.none(Value::Array(vec![changes]))
         }
         "getAllProcessInfo" => {
             params.end()?;
@@ -172,17 +126,15 @@ async fn single<D: Door>(
             let text = params.string()?;
             // Supervisor looks the name up first.
             session.resolve(&text)?;
-            let verb = signal_verb(params)?;
+            let verb = params.signal()?;
             session.move_process(verb, &text, true).await
         }
         "signalProcessGroup" => {
             let named = [session.resolve_group(&params.string()?)?];
-            session
-                .move_groups(signal_verb(params)?, &named, true)
-                .await
+            session.move_groups(params.signal()?, &named, true).await
         }
         "signalAllProcesses" => {
-            let verb = signal_verb(params)?;
+            let verb = params.signal()?;
             session.move_groups(verb, &session.all(), true).await
         }
         "zhylon.restartGroup" => {
@@ -195,20 +147,20 @@ async fn single<D: Door>(
             session.restart(&named).await
         }
         "readProcessStdoutLog" | "readProcessLog" => {
-            let (name, offset, length) = slice(params)?;
+            let (name, offset, length) = params.slice()?;
             session.read_log(&name, offset, length).await
         }
         "tailProcessStdoutLog" | "tailProcessLog" => {
-            let (name, offset, length) = slice(params)?;
+            let (name, offset, length) = params.slice()?;
             session.tail_log(&name, offset, length).await
         }
         // Both streams go to one log, so there is no second one; Supervisor answers thus under `redirect_stderr`.
         "readProcessStderrLog" => {
-            session.resolve(&slice(params)?.0)?;
+            session.resolve(&params.slice()?.0)?;
             Err(Fault::plain(Code::NoFile))
         }
         "tailProcessStderrLog" => {
-            session.resolve(&slice(params)?.0)?;
+            session.resolve(&params.slice()?.0)?;
             Ok(read::no_tail())
         }
         "zhylon.readLog" => {
@@ -237,43 +189,17 @@ fn refusal(method: &str) -> Fault {
     Fault::new(Code::Failed, instead)
 }
 
-fn constant(params: Params, value: Value) -> Result<Value, Fault> {
-    params.end().map(|()| value)
-}
-
-fn slice(mut params: Params) -> Result<(String, i64, i64), Fault> {
-    let slice = (params.string()?, params.integer()?, params.integer()?);
-    params.end().map(|()| slice)
-}
-
-fn signal_verb(mut params: Params) -> Result<Verb, Fault> {
-    let text = match params.0.next() {
-        Some(Value::String(text)) => text,
-        Some(Value::Integer(number)) => number.to_string(),
-        _ => return Err(Params::wrong()),
-    };
-    params.end()?;
-    let number = signal::parse(&text).ok_or_else(|| Fault::new(Code::BadSignal, text))?;
-    Ok(Verb::Signal(number))
-}
-
 async fn process<D: Door>(
     session: &Session<D>,
     verb: Verb,
-    mut params: Params,
+    params: Params,
 ) -> Result<Value, Fault> {
-    let (text, wait) = (params.string()?, params.wait()?);
-    params.end()?;
+    let (text, wait) = params.name_and_wait()?;
     session.move_process(verb, &text, wait).await
 }
 
-async fn group<D: Door>(
-    session: &Session<D>,
-    verb: Verb,
-    mut params: Params,
-) -> Result<Value, Fault> {
-    let (text, wait) = (params.string()?, params.wait()?);
-    params.end()?;
+async fn group<D: Door>(session: &Session<D>, verb: Verb, params: Params) -> Result<Value, Fault> {
+    let (text, wait) = params.name_and_wait()?;
     let named = [session.resolve_group(&text)?];
     session.move_groups(verb, &named, wait).await
 }
@@ -291,57 +217,6 @@ async fn all<D: Door>(
 /// Clients signal "the Supervisor" by this pid; the keeper is the one that stays.
 fn keeper_pid() -> i32 {
     rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid)
-}
-
-/// The calls one after the other. Values come bare, not wrapped in arrays, as Supervisor's do.
-async fn multicall<D: Door>(session: &Session<D>, params: Vec<Value>) -> Result<Value, Fault> {
-    let [Value::Array(calls)] = <[Value; 1]>::try_from(params).map_err(|_| Params::wrong())? else {
-        return Err(Params::wrong());
-    };
-    if calls.len() > MULTICALL_MAX {
-        let rule = format!("at most {MULTICALL_MAX} calls at once, not {}", calls.len());
-        return Err(Fault::new(Code::IncorrectParameters, rule));
-    }
-    let mut answers = Vec::with_capacity(calls.len());
-    let mut size = 0;
-    for call in calls {
-        let answer = if size > MULTICALL_ANSWER_MAX {
-            Err(Fault::new(
-                Code::Failed,
-                "the answers before this one were too long; call it alone",
-            ))
-        } else {
-            part(session, call).await
-        };
-        let answer = answer.unwrap_or_else(|fault| {
-            structure([
-                ("faultCode", Value::Integer(fault.code.number())),
-                ("faultString", Value::String(fault.to_string())),
-            ])
-        });
-        size += weight(&answer);
-        answers.push(answer);
-    }
-    Ok(Value::Array(answers))
-}
-
-async fn part<D: Door>(session: &Session<D>, call: Value) -> Result<Value, Fault> {
-    let Value::Struct(mut call) = call else {
-        return Err(Params::wrong());
-    };
-    let params = match call.remove("params") {
-        None => Vec::new(),
-        Some(Value::Array(params)) => params,
-        Some(_) => return Err(Params::wrong()),
-    };
-    let wrong = |why| Err(Fault::new(Code::IncorrectParameters, why));
-    match call.remove("methodName") {
-        Some(Value::String(method)) if method == MULTICALL => {
-            wrong("Recursive system.multicall forbidden")
-        }
-        Some(Value::String(method)) => single(session, &method, params).await,
-        _ => wrong("No methodName"),
-    }
 }
 
 #[cfg(test)]

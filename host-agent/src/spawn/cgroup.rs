@@ -43,6 +43,16 @@ impl Cgroups {
         }
     }
 
+    /// A directory known from a run record.
+    pub(crate) fn at(base: PathBuf) -> Self {
+        Self { base }
+    }
+
+    /// Removes the directory if nothing is in it.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.base);
+    }
+
     /// Where this agent's directory is, whether it exists or not.
     ///
     /// # Errors
@@ -187,7 +197,9 @@ fn kernel_can_spawn_into() -> Result<(), String> {
         .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (5, 7) {
-        return Err(format!("Linux {release} can not start a process in a cgroup (5.7 can)"));
+        return Err(format!(
+            "Linux {release} can not start a process in a cgroup (5.7 can)"
+        ));
     }
     Ok(())
 }
@@ -232,7 +244,9 @@ mod tests {
             let found = own_directory(mountinfo, own).unwrap();
             assert_eq!(found.to_str(), Some(expected));
         }
-        assert!(own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err());
+        assert!(
+            own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err()
+        );
         assert!(own_directory(unified, "9:pids:/\n").is_err());
     }
 }

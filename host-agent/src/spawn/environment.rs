@@ -17,7 +17,11 @@ const ROOT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 ///
 /// # Errors
 /// The variable that can not be passed on.
-pub(crate) fn of(spec: &DaemonSpec, slot: &Slot, account: &Account) -> Result<Vec<CString>, String> {
+pub(crate) fn of(
+    spec: &DaemonSpec,
+    slot: &Slot,
+    account: &Account,
+) -> Result<Vec<CString>, String> {
     let owner = &account.owner;
     let home = owner.home.to_string_lossy();
     let shell = account.shell.to_string_lossy();

@@ -48,7 +48,8 @@ impl Fifos {
         let path = self.path.join(&name);
         let private = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0)?;
-        self.open_new(&name, owner).inspect_err(|_| self.remove(&name))
+        self.open_new(&name, owner)
+            .inspect_err(|_| self.remove(&name))
     }
 
     fn open_new(&self, name: &str, owner: &Owner) -> io::Result<Fifo> {

@@ -119,6 +119,8 @@ pub(crate) fn other(message: impl Into<String>) -> StartError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     fn kind(program: &str, path: &str, directory: &Path) -> Result<PathBuf, StartErrorKind> {
@@ -133,7 +135,7 @@ mod tests {
         std::fs::create_dir(at.join("tool")).unwrap();
         for (name, mode) in [("bin/tool", 0o755), ("plain", 0o644)] {
             std::fs::write(at.join(name), "").unwrap();
-            std::fs::set_permissions(at.join(name), PermissionsExt::from_mode(mode)).unwrap();
+            std::fs::set_permissions(at.join(name), Permissions::from_mode(mode)).unwrap();
         }
         let path = format!("/nowhere:{0}:{0}/bin", at.display());
         // The directory `tool` comes first and is skipped.

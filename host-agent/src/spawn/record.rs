@@ -242,6 +242,25 @@ impl Records {
         self.remove_named(&pid.as_raw_nonzero().to_string());
     }
 
+    /// Removes the record of a run that is over, unless a newer process got its number and wrote its own there.
+    pub(crate) fn remove_of(&self, pid: Pid, run: &Run) {
+        let path = self.path.join(pid.as_raw_nonzero().to_string());
+        let record = read_short(&path).map(|text| RunRecord::parse(&text));
+        if !matches!(record, Ok(Ok(record)) if record.facts.run != *run) {
+            self.remove(pid);
+        }
+    }
+
+    /// Removes an exit that an earlier process of this number left.
+    pub(crate) fn remove_exit(&self, pid: Pid) {
+        let _ = std::fs::remove_file(self.exit_path(pid));
+    }
+
+    /// Whether there is a record of this name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.path.join(name).exists()
+    }
+
     /// Removes a record and its exit, by file name. What is not there need not be removed.
     pub(crate) fn remove_named(&self, name: &str) {
         // The record last: a kill in between leaves a record without exit, never an exit that a later process with the

@@ -22,7 +22,7 @@ use super::program::{allowed_user, directory, other};
 use super::record::RunFacts;
 use super::tree::Tree;
 use super::users::Account;
-use super::{Born, Ground, StartOrder, environment, key};
+use super::{Attempt, Born, Ground, StartOrder, environment, key};
 
 const UMASK: u32 = 0o022;
 /// Longest wait for a keeper that does not read (it is stopped, or the machine is drowning). Then the start fails and is
@@ -67,8 +67,16 @@ fn start_with(
     let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
     orders
         .and_then(|orders| {
-            launch(ground, order, account, fifo, leaf.clone(), dir.as_ref(), &orders)
-                .map_err(|error| other(format!("start zhylon-exec: {error}")))
+            launch(
+                ground,
+                order,
+                account,
+                fifo,
+                leaf.clone(),
+                dir.as_ref(),
+                &orders,
+            )
+            .map_err(|error| other(format!("start zhylon-exec: {error}")))
         })
         .inspect_err(|_| {
             if let Some(leaf) = &leaf {
@@ -149,11 +157,18 @@ fn launch(
         fifo_name: fifo.name,
         tree,
         owner: account.owner.clone(),
+        attempt: Attempt {
+            program: order.spec.argv()[0].clone(),
+            directory: directory(&order.spec, &account.owner).to_owned(),
+        },
     })
 }
 
 /// Gives the read end to the keeper before there is anybody who could write.
-fn hold(keeper: &WorkerEnd, run: &Run, fifo: BorrowedFd<'_>) -> io::Result<()> {
+///
+/// # Errors
+/// What the system said, or that the keeper did not read for [`KEEPER_PATIENCE`].
+pub(crate) fn hold(keeper: &WorkerEnd, run: &Run, fifo: BorrowedFd<'_>) -> io::Result<()> {
     let deadline = Instant::now() + KEEPER_PATIENCE;
     loop {
         match keeper.send_hold(&key(run), fifo) {

@@ -68,9 +68,7 @@ impl Users {
     /// When there can be no more threads.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (questions, inbox) = sync_channel(QUESTIONS_MAX);
-        std::thread::Builder::new()
-            .name("users".to_owned())
-            .spawn(move || answer_all(&inbox))?;
+        crate::vital::spawn("users", move || answer_all(&inbox))?;
         Ok(Self {
             questions,
             cache: Mutex::default(),

@@ -181,18 +181,22 @@ impl Connection {
             body.len(),
         );
         let sent = self.stream.get_mut().write_all(request.as_bytes());
-        self.io(sent)?;
-        let head = self.head()?;
-        if head.status != 200 {
-            return Err(self.garbled(format!("status code {}", head.status)));
-        }
+        // A server that is full says so and closes without reading.
+        let head = match (sent, self.head()) {
+            (Err(error), Err(_)) => return self.io(Err(error)),
+            (_, head) => head?,
+        };
         let length = head.length.filter(|length| *length <= ANSWER_MAX);
         let Some(length) = length else {
-            return Err(self.garbled("the answer has no usable length".to_owned()));
+            return Err(self.garbled(format!("status code {}, no usable length", head.status)));
         };
         let mut answer = vec![0; length];
         let read = self.stream.read_exact(&mut answer);
         self.io(read)?;
+        if head.status != 200 {
+            let text = String::from_utf8_lossy(&answer);
+            return Err(self.garbled(format!("status code {}, {}", head.status, text.trim_end())));
+        }
         String::from_utf8(answer).map_err(|_| self.garbled("the answer is not UTF-8".to_owned()))
     }
 

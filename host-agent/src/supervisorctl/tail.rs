@@ -44,7 +44,7 @@ impl Session<'_> {
             return self.tail_error(&format!("bad channel '{channel}'"), false);
         }
         match modifier {
-            Some("f") => self.follow(&format!("/logtail/{name}/{channel}")),
+            Some("f") => self.follow(&format!("/logtail/{name}/{channel}"), wait_for_interrupt),
             None => self.last_bytes(name, &channel, BYTES),
             Some(bytes) => match bytes.parse() {
                 Ok(bytes) => self.last_bytes(name, &channel, bytes),
@@ -97,21 +97,25 @@ impl Session<'_> {
         }
     }
 
-    fn follow(&mut self, path: &str) -> Result<(), Stop> {
+    /// Prints what comes until the log ends or `interrupted` returns true.
+    pub(super) fn follow(&mut self, path: &str, interrupted: fn() -> bool) -> Result<(), Stop> {
         self.say("==> Press Ctrl-C to exit <==")?;
         let mut connection = self.server.connect()?;
         let head = connection.get(path)?;
         if head.status != 200 {
             let url = &connection.url;
-            let text = format!("{url}{path} Cannot read, status code {}", head.status);
-            return self.say(&text);
+            let status = head.status;
+            return Ok(writeln!(
+                self.err,
+                "{url}{path} Cannot read, status code {status}"
+            )?);
         }
         let (events, next) = mpsc::sync_channel(CHUNKS_AHEAD);
-        let interrupted = events.clone();
+        let keyboard = events.clone();
         thread::spawn(move || read(connection, &events));
         thread::spawn(move || {
-            if wait_for_interrupt() {
-                let _ = interrupted.send(Event::Interrupted);
+            if interrupted() {
+                let _ = keyboard.send(Event::Interrupted);
             }
         });
         loop {

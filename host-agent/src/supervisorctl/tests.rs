@@ -1,11 +1,16 @@
 //! Our client where Debian's says something else, or nothing. Where both say the same: `socket/tests/golden.rs`.
 
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use zhylon_shared::state::InstanceState::{Backoff, Running, Stopped};
 
+use super::Session;
+use super::calls::Server;
 use crate::socket::tests::clients::{ours, ours_raw};
-use crate::socket::tests::fake::Served;
+use crate::socket::tests::served::Served;
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::Action;
 
@@ -128,6 +133,84 @@ fn tail_prints_the_very_bytes() {
     );
 }
 
+/// What a follower printed so far.
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Screen {
+    fn shows(&self, expected: &[u8]) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while *self.0.lock().unwrap() != expected {
+            let shown = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+            assert!(Instant::now() < deadline, "{shown}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_log_is_followed_until_it_ends() {
+    let served = Served::start();
+    let id = served.fake.add("web", 1, Running);
+    served
+        .fake
+        .edit(id, |one| one.log = Some(b"hello\n".to_vec()));
+    let (screen, socket) = (Screen::default(), served.socket.clone());
+    let mut out = screen.clone();
+    let follower = std::thread::spawn(move || {
+        let mut session = Session {
+            server: Server::new(vec![socket]),
+            out: &mut out,
+            err: &mut io::sink(),
+            exit: 0,
+        };
+        let path = format!("/logtail/{H}:*/stdout");
+        let followed = session.follow(&path, || false).is_ok();
+        (followed, session.exit)
+    });
+    screen.shows(b"==> Press Ctrl-C to exit <==\nhello\n");
+    served
+        .fake
+        .edit(id, |one| one.log.as_mut().unwrap().extend(b"\xff\x1b[0m"));
+    screen.shows(b"==> Press Ctrl-C to exit <==\nhello\n\xff\x1b[0m");
+    drop(served);
+    assert_eq!(follower.join().unwrap(), (true, 0));
+}
+
+#[test]
+fn an_interrupt_ends_following() {
+    let served = Served::start();
+    let id = served.fake.add("web", 1, Running);
+    served.fake.edit(id, |one| one.log = Some(Vec::new()));
+    let mut out = Vec::new();
+    let mut session = Session {
+        server: Server::new(vec![served.socket.clone()]),
+        out: &mut out,
+        err: &mut io::sink(),
+        exit: 0,
+    };
+    assert!(
+        session
+            .follow(&format!("/logtail/{BARE}/stdout"), || true)
+            .is_ok()
+    );
+    assert_eq!(
+        (session.exit, out.as_slice()),
+        (0, &b"==> Press Ctrl-C to exit <==\n\n"[..])
+    );
+}
+
 #[test]
 fn what_is_refused_is_said_in_words() {
     let served = Served::start();
@@ -184,7 +267,7 @@ fn without_a_server() {
 
 #[test]
 fn garbage_from_a_server_is_an_error_and_no_panic() {
-    use std::io::{Read, Write};
+    use std::io::Read;
     let dir = tempfile::tempdir().unwrap();
     for (at, answer) in [
         &b""[..],
@@ -219,7 +302,7 @@ fn another_version_is_not_spoken_to() {
     let socket = dir.path().join("socket");
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let answering = std::thread::spawn(move || {
-        use std::io::{Read, Write};
+        use std::io::Read;
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 4096]);
         let body = "<methodResponse><params><param><value><string>4.0</string></value></param></params></methodResponse>";

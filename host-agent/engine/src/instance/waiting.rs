@@ -4,7 +4,7 @@ use crate::ctx::Ctx;
 use crate::effect::{CommandOutcome, Effect};
 use crate::input::Ticket;
 use crate::instance::{Event, Instance, Order};
-use crate::phase::{Ending, Phase};
+use crate::phase::Phase;
 use crate::plan::Goal;
 use crate::ticket::{Awaited, Waiter};
 
@@ -36,7 +36,7 @@ impl Instance {
 
     /// A new run takes the place of what is there; whoever waits for that to start waits in vain.
     pub(crate) fn replace(&mut self, ctx: &mut Ctx, order: Option<&Order>) {
-        if matches!(self.phase, Phase::Spawning(_) | Phase::Starting { .. }) {
+        if matches!(self.phase, Phase::Spawning(_) | Phase::Starting(_)) {
             self.answer(ctx, Awaited::Started, CommandOutcome::AbnormalTermination);
         }
         self.handle(ctx, order, Event::Replace);
@@ -45,13 +45,7 @@ impl Instance {
     /// Sends a signal to the main process, if there is one.
     pub(crate) fn signal(&mut self, ctx: &mut Ctx, signal: i32) -> CommandOutcome {
         match &self.phase {
-            Phase::Starting { live, .. }
-            | Phase::Running { live, .. }
-            | Phase::Stopping {
-                live,
-                ending: Ending::Main,
-                ..
-            } => {
+            Phase::Starting(live) | Phase::Running(live) | Phase::Stopping(live) => {
                 let run = self.run(live);
                 ctx.out.act(Effect::Signal { run, signal });
                 CommandOutcome::Done

@@ -11,8 +11,8 @@ use super::super::pipe::{self, Look};
 use super::super::thread::Desk;
 use super::Log;
 
-/// A line that grows longer than this gets a line end from us. Lines up to half of it are never cut, whatever the sizes of the
-/// writes that make them.
+/// A line of which so much is in the file while its end is not in sight gets a line end from us. One whose end is in the FIFO
+/// already is left whole: no line is longer than this and what a FIFO holds.
 const LINE_MAX: u64 = 1024 * 1024;
 /// How long a begun line keeps others waiting. With nobody waiting it may stay open: there is nobody to mix with.
 const LINE_AGE: Duration = Duration::from_secs(1);

@@ -66,8 +66,7 @@ impl Log {
             self.place.path_checked = Some(desk.now);
         }
         let here = Some(home::identity(&stat));
-        if stat.st_nlink == 0
-            || (check && home::identity_at_path(&self.owner, &self.name) != here)
+        if stat.st_nlink == 0 || (check && home::identity_at_path(&self.owner, &self.name) != here)
         {
             // The old file stays with whoever still reads it.
             self.place.file = None;
@@ -160,7 +159,8 @@ impl Log {
         let offset = size + u64::from(end_foreign_line(file, size)?);
         self.indexed(|index| index.begin_segment(identity, offset, None))?;
         let number = self.indexed(|index| Ok(index.state().segment))?;
-        self.place.segments = Arc::new([Arc::new(Segment::new(number, Arc::clone(file), u64::MAX))]);
+        self.place.segments =
+            Arc::new([Arc::new(Segment::new(number, Arc::clone(file), u64::MAX))]);
         Ok(())
     }
 
@@ -194,7 +194,11 @@ impl Log {
                 broken: dropped,
             });
         }
-        if size > offset { self.skip_to(size) } else { Ok(()) }
+        if size > offset {
+            self.skip_to(size)
+        } else {
+            Ok(())
+        }
     }
 
     /// The file lost what was behind `size`. The stream goes on there, in a new segment.

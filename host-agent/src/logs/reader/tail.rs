@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::View;
 use super::super::entry::{Entry, Kind};
+use super::View;
 
 /// Bytes read at once.
 const BLOCK: u64 = 64 * 1024;
@@ -38,7 +38,9 @@ impl View {
                     if *byte == b'\n' {
                         left -= 1;
                         if left == 0 {
-                            return Ok(from + index as u64 + 1);
+                            let after = from + index as u64 + 1;
+                            // Not into what is skipped between this entry and the one before.
+                            return Ok(if after == end { begin } else { after });
                         }
                     }
                 }

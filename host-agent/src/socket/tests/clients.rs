@@ -152,3 +152,42 @@ pub(crate) fn call(socket: &Path, method: &str, params: &[Value]) -> Result<Valu
 pub(crate) fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
+
+/// An array of results as (index, status, description).
+pub(crate) fn structs(value: Value) -> Vec<(String, i32, String)> {
+    let Value::Array(results) = value else {
+        panic!("{value:?}");
+    };
+    let one = |value: Value| {
+        let Value::Struct(members) = value else {
+            panic!("{value:?}");
+        };
+        assert_eq!(members.len(), 4);
+        match (
+            &members["name"],
+            &members["group"],
+            &members["status"],
+            &members["description"],
+        ) {
+            (
+                Value::String(name),
+                Value::String(group),
+                Value::Integer(status),
+                Value::String(text),
+            ) => {
+                assert_eq!(name.split_once('_').unwrap().0, group);
+                (
+                    name.split_once('_').unwrap().1.to_owned(),
+                    *status,
+                    text.clone(),
+                )
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    results.into_iter().map(one).collect()
+}
+
+pub(crate) fn ok(index: &str) -> (String, i32, String) {
+    (index.to_owned(), 80, "OK".to_owned())
+}

@@ -2,12 +2,13 @@
 
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::Action;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use zhylon_shared::state::InstanceState::{Running, Stopped};
 
 use super::clients::{debian, debian_command, has_debians_client};
-use super::fake::{Served, own_uid};
+use super::fake::own_uid;
+use super::served::Served;
 
 const H: &str = "daemon-h:web000000000000000";
 const BARE: &str = "daemon-web000000000000000";
@@ -155,9 +156,6 @@ fn it_follows_a_log() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let mut rest = String::new();
-    out.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "\n");
 }
 
 #[test]

@@ -1,26 +1,21 @@
-//! A scripted door, and a server around it in a thread of its own.
+//! A scripted door.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::{Action, CommandTarget, Exit, Slot};
 use host_agent_engine::time::Time;
 use host_agent_engine::view::{DaemonView, InstanceView, LastExit};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
-use crate::logs::LogItem;
-use crate::socket::door::{Door, Log};
+use super::fake_log::FakeLog;
+use crate::socket::door::Door;
 use crate::supervisor::{DaemonEntry, Operator, Refused};
 
 pub(crate) fn own_uid() -> u32 {
@@ -180,7 +175,10 @@ impl World {
             }
             (Action::Start | Action::Restart, _) => match fails {
                 Some(outcome) => {
-                    one.state = Fatal;
+                    // As with Supervisor: what can not be started at all is not even tried.
+                    if outcome == CommandOutcome::SpawnError {
+                        one.state = Fatal;
+                    }
                     outcome
                 }
                 None => {
@@ -264,120 +262,6 @@ impl Door for Fake {
 
     async fn log(&self, daemon: DaemonId) -> io::Result<Option<FakeLog>> {
         let has_log = self.world().daemons[&daemon].log.is_some();
-        Ok(has_log.then(|| FakeLog {
-            fake: self.clone(),
-            daemon,
-            changes: self.changes.subscribe(),
-        }))
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct FakeLog {
-    fake: Fake,
-    daemon: DaemonId,
-    changes: watch::Receiver<u64>,
-}
-
-impl FakeLog {
-    fn bytes(&self) -> Vec<u8> {
-        let world = self.fake.world();
-        world.daemons[&self.daemon].log.clone().unwrap()
-    }
-}
-
-impl Log for FakeLog {
-    fn end(&self) -> u64 {
-        self.bytes().len() as u64
-    }
-
-    fn last_bytes(&self, bytes: usize) -> io::Result<Vec<u8>> {
-        let log = self.bytes();
-        Ok(log[log.len().saturating_sub(bytes)..].to_vec())
-    }
-
-    fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
-        let lost = self.fake.world().daemons[&self.daemon].lost;
-        if position < lost {
-            return Ok(Some(LogItem::Missing {
-                next_position: lost,
-                bytes: lost - position,
-                reason: zhylon_proto::daemons::v1::LogGapReason::Unspecified,
-            }));
-        }
-        let log = self.bytes();
-        let rest = log.get(position as usize..).unwrap_or_default();
-        let data = &rest[..rest.len().min(max_bytes)];
-        Ok((!data.is_empty()).then(|| LogItem::Data {
-            next_position: position + data.len() as u64,
-            instance: 0,
-            time: 0,
-            data: Bytes::copy_from_slice(data),
-            partial: false,
-        }))
-    }
-
-    async fn wait_after(&mut self, position: u64) -> bool {
-        self.changes
-            .wait_for(|_| {
-                self.fake.world().daemons[&self.daemon]
-                    .log
-                    .as_ref()
-                    .unwrap()
-                    .len() as u64
-                    > position
-            })
-            .await
-            .is_ok()
-    }
-}
-
-/// A server over a [`Fake`]; ends when dropped.
-pub(crate) struct Served {
-    pub(crate) fake: Fake,
-    pub(crate) socket: PathBuf,
-    pub(crate) dir: tempfile::TempDir,
-    cancel: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Served {
-    pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("supervisor.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let (fake, cancel) = (Fake::new(), CancellationToken::new());
-        let (door, cancelled) = (fake.clone(), cancel.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            let served = crate::socket::serve_door(listener, door, cancelled);
-            tokio::task::LocalSet::new()
-                .block_on(&runtime, served)
-                .unwrap();
-        });
-        Self {
-            fake,
-            socket,
-            dir,
-            cancel,
-            thread: Some(thread),
-        }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("unix://{}", self.socket.display())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-        let ended = self.thread.take().unwrap().join();
-        if !std::thread::panicking() {
-            ended.unwrap();
-        }
+        Ok(has_log.then(|| FakeLog::new(self.clone(), daemon, self.changes.subscribe())))
     }
 }

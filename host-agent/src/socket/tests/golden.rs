@@ -11,7 +11,7 @@ use host_agent_engine::view::LastExit;
 use zhylon_shared::state::InstanceState::{Fatal, Running, Stopped};
 
 use super::clients::{Client, Said, debian, has_debians_client, ours};
-use super::fake::Served;
+use super::served::Served;
 
 /// `W` is a daemon of two that run, `O` one that never did, `B` ends at once, `M` has no program, `N` one that is not
 /// executable. In this order, since results come in the order of the names.

@@ -3,8 +3,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use zhylon_shared::state::InstanceState::Running;
 
-use super::clients::{Raw, call};
-use super::fake::{Served, own_uid};
+use super::clients::{Raw, call, ours};
+use super::fake::own_uid;
+use super::served::Served;
 
 const VERSION: &[u8] = b"<methodCall><methodName>supervisor.getVersion</methodName></methodCall>";
 
@@ -146,7 +147,7 @@ fn a_follower_that_hangs_up_frees_its_place() {
     until("the last places are free again", || {
         let mut raw = Raw::open(&served.socket);
         raw.send(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n");
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| raw.head().0)).is_ok()
+        raw.head().0 == 404
     });
 }
 
@@ -158,13 +159,28 @@ fn connections_are_bounded() {
     for raw in &mut open {
         assert_eq!(raw.post(VERSION).0, 200);
     }
-    assert!(Raw::open(&served.socket).closed());
+    let mut one_too_many = Raw::open(&served.socket);
+    assert_eq!(one_too_many.head().0, 503);
+    assert!(one_too_many.closed());
+    let said = ours(&served.socket, &["version"]);
+    assert!(
+        said.out.ends_with("end some first\n") && said.code == 1,
+        "{said:?}"
+    );
     open.pop();
     until("a place is free again", || {
         let mut raw = Raw::open(&served.socket);
         raw.send(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n");
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| raw.head().0)).is_ok()
+        raw.head().0 == 404
     });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    let served = Served::start();
+    let mut raw = Raw::open(&served.socket);
+    raw.send(b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf");
+    assert_eq!(raw.head().0, 408);
 }
 
 #[test]

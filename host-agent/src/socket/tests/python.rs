@@ -4,7 +4,7 @@ use std::process::Command;
 use zhylon_shared::state::InstanceState::Running;
 
 use super::clients::has_debians_client;
-use super::fake::Served;
+use super::served::Served;
 
 const SCRIPT: &str = r#"
 import sys, xmlrpc.client

@@ -68,7 +68,10 @@ fn a_process_is_known_by_pid_and_start_time_together() {
     };
     assert!(record.open_process().is_some());
     record.start_time += 1;
-    assert!(record.open_process().is_none(), "a reused pid is a stranger");
+    assert!(
+        record.open_process().is_none(),
+        "a reused pid is a stranger"
+    );
 }
 
 #[test]
