@@ -26,7 +26,7 @@ use super::session::{self, End, Ended, Speaker};
 /// How often a host without identity looks for one.
 const IDENTITY_POLL: Duration = Duration::from_secs(1);
 /// How often an enrolled host looks whether it was enrolled anew. One `stat`.
-const REPLACED_POLL: Duration = Duration::from_secs(5);
+const REPLACED_POLL: Duration = Duration::from_secs(2);
 /// Longest control frame taken from the server: a whole set of a few hundred daemons with full environments (36 KiB
 /// each). A longer one ends the session.
 pub(super) const CONTROL_FRAME_MAX: usize = 16 * 1024 * 1024;

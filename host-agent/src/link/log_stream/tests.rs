@@ -162,32 +162,31 @@ async fn without_credit_nothing_is_sent_and_nobody_else_waits() {
     let logs = FakeLogs::default();
     let (stalled, flowing) = (logs.add(1), logs.add(2));
     let mut server = Server::new(&logs);
-    server.subscribe(1, 1, |ask| ask.credit_bytes = 100).await;
-    server.subscribe(2, 2, |_| {}).await;
     let line = [b'x'; 60];
     for _ in 0..2000 {
         stalled.write(0, &line);
         flowing.write(0, &line);
     }
+    server.subscribe(1, 1, |ask| ask.credit_bytes = 100).await;
+    server.subscribe(2, 2, |_| {}).await;
     let (mut of_one, mut of_two) = (0, 0);
     let mut take = |frame: Frame| {
-        if let Frame::Data(data) = frame {
-            match data.subscription_id {
-                1 => of_one += data.data.len(),
-                _ => of_two += data.data.len(),
+        match frame {
+            Frame::Data(data) if data.subscription_id == 1 => of_one += data.data.len(),
+            Frame::Data(data) => of_two += data.data.len(),
+            Frame::CaughtUp(at) if at.subscription_id == 1 => {
+                assert_eq!(at.position, 120_000, "out of credit is not at the end");
             }
+            _ => {}
         }
         (of_one, of_two)
     };
     while take(server.next().await).1 < 2000 * line.len() {}
     let mut got = (0, 0);
-    while got.0 < 100 {
-        got = take(Frame::CaughtUp(LogCaughtUp::default()));
-        if got.0 < 100 {
-            got = take(server.next().await);
-        }
+    while got != (100, 2000 * line.len()) {
+        got = take(server.next().await);
+        assert!(got.0 <= 100);
     }
-    assert_eq!(got, (100, 2000 * line.len()));
     // More is sent exactly as far as it is allowed, while the other goes on.
     server.credit(1, 250).await;
     for _ in 0..50 {
@@ -218,7 +217,7 @@ async fn chunks_are_bounded_and_whole_again_in_order() {
     assert_eq!(got, big);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_one_instance_but_the_place_moves_on() {
     let logs = FakeLogs::default();
     let log = logs.add(1);
@@ -228,11 +227,16 @@ async fn only_one_instance_but_the_place_moves_on() {
     server.subscribe(1, 1, |ask| ask.instance = Some(0)).await;
     assert_eq!(server.data().await.data.as_ref(), b"mine\n");
     server.caught_up(11).await;
-    // Lines of the other alone: no data, but word of how far they have come.
-    log.write(1, b"other\n");
-    server.caught_up(17).await;
+    let told = Instant::now();
+    // Lines of the other alone: no data, but word of how far they have come, once a second and not at every line.
+    for _ in 0..50 {
+        log.write(1, b"other\n");
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.caught_up(311).await;
+    assert_eq!(told.elapsed(), Duration::from_secs(1));
     log.write(0, b"mine\n");
-    assert_eq!(server.data().await.next_position, 22);
+    assert_eq!(server.data().await.next_position, 316);
 }
 
 #[tokio::test]

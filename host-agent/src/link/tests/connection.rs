@@ -292,7 +292,7 @@ async fn a_foreign_certificate_is_a_reason_and_not_a_silence() {
 }
 
 #[tokio::test]
-async fn a_revoked_agent_says_so_and_an_enrolment_wakes_it() {
+async fn a_revoked_agent_says_so_and_an_enrolment_takes_effect_at_once() {
     let mut world = World::new().await;
     world.enroll(&world.agents);
     world.start();
@@ -315,6 +315,14 @@ async fn a_revoked_agent_says_so_and_an_enrolment_wakes_it() {
     let (_, _up, _down) = world.welcome().await;
     world
         .reported(|report| report.state == LinkState::Connected)
+        .await;
+    // And in the middle of a session of the old one.
+    world.server_id = ServerId::random().unwrap();
+    world.enroll(&world.agents);
+    let (_, _up, _down) = world.welcome().await;
+    let new = Some(world.server_id);
+    world
+        .reported(|report| report.state == LinkState::Connected && report.server_id == new)
         .await;
     world.end().await;
 }
