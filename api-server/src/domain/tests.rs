@@ -6,7 +6,6 @@ mod restarts;
 mod secrets;
 mod teams;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -57,10 +56,6 @@ impl World {
             team: made.team,
             millis,
         }
-    }
-
-    pub(crate) fn database(&self) -> PathBuf {
-        self.dir.path().join("db")
     }
 
     pub(crate) fn pass(&self, time: Duration) {
