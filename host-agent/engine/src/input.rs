@@ -126,7 +126,7 @@ pub struct Ticket(pub u64);
 /// Everything that can happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// First input of a worker's life: what the ledger and the run records say. Instances of daemons that are not in
+    /// First input of a worker's life (later it counts as [`Input::Desired`]): what the ledger and the run records say. Instances of daemons that are not in
     /// `desired` are stopped with their own signal and grace (their tombstone).
     Restore {
         /// The complete set.
@@ -140,7 +140,8 @@ pub enum Input {
         /// Every generation given from now on is at least this, and above those of `adopted`.
         first_generation: u64,
     },
-    /// The complete set, durable in the ledger.
+    /// The complete set, durable in the ledger. Per daemon, one with an older revision than the known one is ignored and
+    /// an equal one changes nothing, except that a failed check is tried again at once.
     Desired(Vec<DesiredDaemon>),
     /// The answer to [`crate::effect::Effect::Check`]: whether user, directory and program of the new spec resolve.
     Checked {
@@ -165,7 +166,8 @@ pub enum Input {
         /// Why.
         error: StartError,
     },
-    /// The main process of a run ended. Its end is recorded and it is reaped.
+    /// The main process of a run ended. Its end is recorded and it is reaped. Comes once per run; if `TreeGone` came
+    /// before it, whatever `tree_gone` says.
     Exited {
         /// Which run.
         run: Run,
@@ -180,6 +182,13 @@ pub enum Input {
         run: Run,
     },
     /// A local operator's request.
+    ///
+    /// On a daemon, the hold is in force until a newer intent generation or the opposite command; if it says what is
+    /// desired anyway, or its intent is outdated already, [`crate::effect::Effect::HoldEnded`] takes it out of the ledger
+    /// again. With targets of several daemons, each daemon's own intent generation is used instead of the hold's.
+    ///
+    /// On single instances, the intent is theirs alone: it lasts until the next command on the whole daemon, a newer
+    /// intent generation or the worker's end. `hold` does not apply to them, and none must be written for them.
     Command {
         /// Names it.
         ticket: Ticket,
@@ -187,7 +196,8 @@ pub enum Input {
         action: Action,
         /// Which daemons' or instances; never empty.
         targets: Vec<CommandTarget>,
-        /// For start, stop, restart: the hold, already in the ledger (`None` for `Signal`).
+        /// For start, stop, restart: the hold, already in the ledger (`None` for `Signal`). Without one, a restart of
+        /// what is desired and held to run needs none; else the intent is kept as for single instances.
         hold: Option<Hold>,
     },
     /// The time [`crate::Engine::next_deadline`] gave has come.

@@ -1,6 +1,6 @@
 //! Time as an argument: monotonic, counted from an origin only the shell knows.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A point in monotonic time since the shell's origin.
@@ -34,5 +34,13 @@ impl Add<Duration> for Time {
     type Output = Self;
     fn add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(after))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+    /// Never before the origin.
+    fn sub(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(before))
     }
 }

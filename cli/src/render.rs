@@ -1,0 +1,4 @@
+//! How data looks.
+
+pub(crate) mod json;
+pub(crate) mod table;

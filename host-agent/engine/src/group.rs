@@ -1,0 +1,217 @@
+//! A daemon and its instances: what is desired, held and known of it, brought together after every input.
+//!
+//! Everything that changes only notes what is wanted; [`Group::review`] then does what follows, so there is one road
+//! from intent to action, whatever the intent came from.
+
+use std::collections::BTreeMap;
+
+use zhylon_shared::id::DaemonId;
+use zhylon_shared::state::{DesiredState, RestartOutcome};
+
+use crate::ctx::Ctx;
+use crate::effect::Effect;
+use crate::input::{Adopted, DesiredDaemon, Hold, Run, Slot};
+use crate::instance::{Event, Instance, Order};
+use crate::plan::{Change, Goal, plan};
+use crate::time::Time;
+use crate::timer::Timer;
+
+use candidate::Candidate;
+
+mod candidate;
+mod command;
+mod intent;
+mod restart;
+mod view;
+
+pub(crate) use command::Address;
+
+/// One daemon.
+#[derive(Debug)]
+pub(crate) struct Group {
+    id: DaemonId,
+    /// `None` once it is deleted, or if it was never known.
+    desired: Option<DesiredDaemon>,
+    /// What spawns are made of; `None` if it was never known.
+    order: Option<Order>,
+    /// A spec that must prove itself before anything old is stopped for it.
+    candidate: Option<Candidate>,
+    hold: Option<Hold>,
+    settled: Option<(i64, RestartOutcome)>,
+    /// When the restart under way counts as failed.
+    restart_deadline: Option<Time>,
+    instances: BTreeMap<u32, Instance>,
+}
+
+impl Group {
+    /// A daemon of which nothing is known.
+    pub(crate) fn unknown(id: DaemonId) -> Self {
+        Self {
+            id,
+            desired: None,
+            order: None,
+            candidate: None,
+            hold: None,
+            settled: None,
+            restart_deadline: None,
+            instances: BTreeMap::new(),
+        }
+    }
+
+    /// The ledger says how its newest restart ended.
+    pub(crate) fn restore_settled(&mut self, restart_generation: i64, outcome: RestartOutcome) {
+        self.settled = Some((restart_generation, outcome));
+    }
+
+    /// An instance was found alive. Runs come in the order of their generations; if there is an older one in the slot,
+    /// two run where one should: the older goes at once.
+    pub(crate) fn adopt(&mut self, ctx: &mut Ctx, found: &Adopted) {
+        let spec = self
+            .order
+            .as_ref()
+            .filter(|order| order.spec.instance_hash() == found.spec_hash);
+        let (start, epoch) = spec.map_or((0, 0), |order| (order.spec.start_seconds(), order.epoch));
+        let slot = found.run.slot;
+        let adopted = Instance::adopt(ctx, found, start, epoch);
+        let older = self.instances.insert(slot.index, adopted);
+        if let Some(live) = older.and_then(|older| older.phase().live().copied()) {
+            let run = Run {
+                slot,
+                generation: live.generation,
+            };
+            ctx.out.act(Effect::KillTree { run });
+        }
+    }
+
+    /// Something happened to a run; dropped if it is not the slot's newest.
+    pub(crate) fn event(&mut self, ctx: &mut Ctx, run: Run, event: Event) {
+        let Some(instance) = self.instances.get_mut(&run.slot.index) else {
+            return;
+        };
+        if instance
+            .phase()
+            .live()
+            .is_some_and(|live| live.generation == run.generation)
+        {
+            instance.handle(ctx, self.order.as_ref(), event);
+        }
+    }
+
+    /// A deadline of one of its instances has come.
+    pub(crate) fn deadline(&mut self, ctx: &mut Ctx, index: u32) {
+        if let Some(instance) = self.instances.get_mut(&index) {
+            instance.handle(ctx, self.order.as_ref(), Event::Deadline);
+        }
+    }
+
+    /// Brings about what is wanted, as far as it can be now. False when nothing is left of a daemon nobody wants.
+    pub(crate) fn review(&mut self, ctx: &mut Ctx) -> bool {
+        self.assign_goals(ctx);
+        if self.candidate.is_some() && !self.has_something_to_lose() {
+            self.accept(ctx);
+            self.assign_goals(ctx);
+        }
+        self.carry_out_plan(ctx);
+        self.review_restart(ctx);
+        let retry_at = self.candidate.as_ref().and_then(Candidate::retry_at);
+        ctx.timers
+            .set(Timer::Check(self.id), retry_at.filter(|_| !ctx.halted));
+        ctx.timers
+            .set(Timer::Restart(self.id), self.restart_deadline);
+        self.desired.is_some() || !self.instances.is_empty()
+    }
+
+    /// Whether nothing of any run is left.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.instances
+            .values()
+            .all(|instance| instance.phase().live().is_none())
+    }
+
+    /// How many instances there should be.
+    fn processes(&self) -> u32 {
+        match (&self.desired, &self.order) {
+            (Some(_), Some(order)) => order.spec.processes(),
+            _ => 0,
+        }
+    }
+
+    /// Every slot there should be exists, and every slot knows what is wanted of it.
+    fn assign_goals(&mut self, ctx: &mut Ctx) {
+        let (processes, effective) = (self.processes(), self.effective());
+        for index in 0..processes {
+            let slot = Slot {
+                daemon: self.id,
+                index,
+            };
+            self.instances
+                .entry(index)
+                .or_insert_with(|| Instance::new(ctx, slot));
+        }
+        for (index, instance) in &mut self.instances {
+            let wanted = instance.operator.unwrap_or(effective) == DesiredState::Running;
+            let goal = if wanted && *index < processes && !ctx.halted {
+                Goal::Run
+            } else {
+                Goal::Stop
+            };
+            instance.set_goal(ctx, goal);
+        }
+    }
+
+    fn carry_out_plan(&mut self, ctx: &mut Ctx) {
+        let processes = self.processes();
+        let oldest = self.oldest_wanted();
+        let order = self.order.as_ref();
+        let mut removed = Vec::new();
+        for (index, instance) in &mut self.instances {
+            let outdated = oldest.is_some_and(|oldest| oldest.outdates(instance));
+            let surplus = *index >= processes;
+            let plan = |instance: &Instance| {
+                plan(
+                    instance.goal(),
+                    instance.phase().standing(),
+                    outdated,
+                    surplus,
+                )
+            };
+            match plan(instance) {
+                Change::Keep | Change::Remove => {}
+                Change::Start => instance.handle(ctx, order, Event::Start),
+                Change::Stop => instance.handle(ctx, order, Event::Stop),
+                Change::Replace => instance.replace(ctx, order),
+            }
+            // Also what had no process to stop, and so is stopped already.
+            if plan(instance) == Change::Remove {
+                removed.push(*index);
+            }
+        }
+        for index in removed {
+            self.instances.remove(&index);
+            ctx.out.changed(self.id);
+        }
+    }
+
+    /// The oldest run that may stay; `None` while a candidate has not proved itself, since then everything may.
+    fn oldest_wanted(&self) -> Option<Oldest> {
+        let order = self.order.as_ref().filter(|_| self.candidate.is_none())?;
+        let restart_generation = self.open_restart().unwrap_or(i64::MIN);
+        Some(Oldest {
+            epoch: order.epoch,
+            restart_generation,
+        })
+    }
+}
+
+/// See [`Group::oldest_wanted`].
+#[derive(Debug, Clone, Copy)]
+struct Oldest {
+    epoch: u64,
+    restart_generation: i64,
+}
+
+impl Oldest {
+    fn outdates(self, instance: &Instance) -> bool {
+        instance.epoch != self.epoch || instance.restart_generation < self.restart_generation
+    }
+}

@@ -1,0 +1,128 @@
+//! What is wanted of a daemon: the api-server's desire, a local operator's hold, and which of them counts.
+//!
+//! Nothing here acts on a process but a request to start; the review does the rest.
+
+use std::sync::Arc;
+
+use zhylon_shared::state::DesiredState;
+
+use crate::ctx::Ctx;
+use crate::effect::Effect;
+use crate::group::Group;
+use crate::group::candidate::Candidate;
+use crate::input::{DesiredDaemon, Hold};
+use crate::instance::{Event, Order};
+use crate::plan::Goal;
+
+impl Group {
+    /// Whether this is what is desired already, and nothing is to be tried again for it.
+    pub(crate) fn is_settled_on(&self, new: &DesiredDaemon) -> bool {
+        let retry = self.candidate.as_ref().is_some_and(Candidate::has_failed);
+        !retry && self.desired.as_ref() == Some(new)
+    }
+
+    /// The newest desire. One with an older revision than the known one is ignored.
+    pub(crate) fn desire(&mut self, ctx: &mut Ctx, new: DesiredDaemon) {
+        let Some(old) = self.desired.take() else {
+            ctx.out.changed(self.id);
+            self.begin(new);
+            return;
+        };
+        if new.revision < old.revision {
+            self.desired = Some(old);
+            return;
+        }
+        ctx.out.changed(self.id);
+        let intended = new.intent_generation > old.intent_generation;
+        if new.restart_generation > old.restart_generation {
+            self.supersede_restart(ctx, old.restart_generation);
+        }
+        if intended {
+            self.clear_operators();
+            if self
+                .hold
+                .as_ref()
+                .is_some_and(|h| h.intent_generation < new.intent_generation)
+            {
+                self.end_hold(ctx);
+            }
+        }
+        if let Some(order) = &mut self.order {
+            order.restart_generation = new.restart_generation;
+        }
+        let (spec, revision) = (Arc::clone(&new.spec), new.revision);
+        self.desired = Some(new);
+        self.assign_goals(ctx);
+        self.propose(ctx, spec, revision);
+        if intended {
+            self.start_ended(ctx);
+        }
+    }
+
+    /// It is no longer desired.
+    pub(crate) fn delete(&mut self, ctx: &mut Ctx) {
+        let Some(old) = self.desired.take() else {
+            return;
+        };
+        self.supersede_restart(ctx, old.restart_generation);
+        if self.hold.is_some() {
+            self.end_hold(ctx);
+        }
+        self.candidate = None;
+        self.clear_operators();
+        ctx.out.changed(self.id);
+    }
+
+    /// A hold is in force, unless it says what is desired anyway or a newer intent has ended it already.
+    pub(crate) fn set_hold(&mut self, ctx: &mut Ctx, hold: Hold) {
+        let in_force = self.desired.as_ref().is_some_and(|desired| {
+            hold.state != desired.state && hold.intent_generation >= desired.intent_generation
+        });
+        if in_force {
+            self.hold = Some(hold);
+        } else {
+            self.end_hold(ctx);
+        }
+        ctx.out.changed(self.id);
+    }
+
+    pub(super) fn end_hold(&mut self, ctx: &mut Ctx) {
+        self.hold = None;
+        ctx.out.persist(Effect::HoldEnded { daemon: self.id });
+    }
+
+    /// What should be: the hold if there is one, else what is desired.
+    pub(super) fn effective(&self) -> DesiredState {
+        match (&self.desired, &self.hold) {
+            (None, _) => DesiredState::Stopped,
+            (Some(_), Some(hold)) => hold.state,
+            (Some(desired), None) => desired.state,
+        }
+    }
+
+    pub(super) fn clear_operators(&mut self) {
+        for instance in self.instances.values_mut() {
+            instance.operator = None;
+        }
+    }
+
+    /// The first desire of a daemon; also of one that was deleted and has not ended yet.
+    fn begin(&mut self, new: DesiredDaemon) {
+        self.order = Some(Order {
+            spec: Arc::clone(&new.spec),
+            epoch: self.order.as_ref().map_or(1, |old| old.epoch + 1),
+            restart_generation: new.restart_generation,
+        });
+        self.settled = None;
+        self.desired = Some(new);
+    }
+
+    /// A newer intent is a request to start: what gave up or waits is tried at once.
+    fn start_ended(&mut self, ctx: &mut Ctx) {
+        for instance in self.instances.values_mut() {
+            if instance.goal() == Goal::Run {
+                instance.handle(ctx, self.order.as_ref(), Event::Start);
+            }
+        }
+    }
+}

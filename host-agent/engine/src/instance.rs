@@ -1,0 +1,172 @@
+//! One instance of a daemon: one `match` over where it is and what happened ([`step`]), one door through which that
+//! changes ([`Instance::set`]).
+//!
+//! It knows nothing of its daemon but its orders (what a spawn is made of) and its goal. It never starts a run while
+//! anything of an older one is left.
+
+use std::sync::Arc;
+
+use zhylon_shared::spec::DaemonSpec;
+use zhylon_shared::state::{DesiredState, InstanceState};
+
+use crate::ctx::Ctx;
+use crate::effect::CommandOutcome;
+use crate::input::{Adopted, Exit, Slot, StartError};
+use crate::phase::{Live, Phase};
+use crate::plan::Goal;
+use crate::policy::Record;
+use crate::ticket::{Awaited, Waiter};
+use crate::time::Time;
+use crate::timer::Timer;
+use crate::view::{InstanceView, LastExit};
+
+mod act;
+mod step;
+mod waiting;
+
+/// What a spawn is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) spec: Arc<DaemonSpec>,
+    /// Raised with every spec that makes another process.
+    pub(crate) epoch: u64,
+    pub(crate) restart_generation: i64,
+}
+
+/// What can happen to an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A request: what does not run is tried at once.
+    Start,
+    /// A request: nothing of it shall be left.
+    Stop,
+    /// A request: a new run takes the place of whatever is there.
+    Replace,
+    Spawned {
+        pid: i32,
+    },
+    SpawnFailed(StartError),
+    Exited {
+        exit: Exit,
+        tree_gone: bool,
+    },
+    TreeGone,
+    Deadline,
+}
+
+/// One instance.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    slot: Slot,
+    goal: Goal,
+    /// A local operator's intent for this instance alone.
+    pub(crate) operator: Option<DesiredState>,
+    phase: Phase,
+    since: Time,
+    /// Newest spawn; 0 if there was none.
+    generation: u64,
+    /// What its newest spawn was made of: [`Order::epoch`].
+    pub(crate) epoch: u64,
+    /// What its newest spawn was made for.
+    pub(crate) restart_generation: i64,
+    record: Record,
+    restart_count: u64,
+    last_exit: Option<LastExit>,
+    /// What a command is told if the newest run failed.
+    fault: CommandOutcome,
+    waiters: Vec<Waiter>,
+}
+
+impl Instance {
+    /// One that never ran.
+    pub(crate) fn new(ctx: &mut Ctx, slot: Slot) -> Self {
+        ctx.out.changed(slot.daemon);
+        Self {
+            slot,
+            goal: Goal::Stop,
+            operator: None,
+            phase: Phase::Stopped,
+            since: ctx.now,
+            generation: 0,
+            epoch: 0,
+            restart_generation: 0,
+            record: Record::default(),
+            restart_count: 0,
+            last_exit: None,
+            fault: CommandOutcome::SpawnError,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// One that was found alive. `start_seconds`, `epoch`: see [`Live::adopted`], [`Order::epoch`].
+    pub(crate) fn adopt(ctx: &mut Ctx, found: &Adopted, start_seconds: u32, epoch: u64) -> Self {
+        let live = Live::adopted(found, start_seconds, ctx.now);
+        let mut adopted = Self {
+            goal: Goal::Run,
+            generation: found.run.generation,
+            epoch,
+            restart_generation: found.restart_generation,
+            ..Self::new(ctx, found.run.slot)
+        };
+        if live.running_at > ctx.now {
+            adopted.set(ctx, Phase::Starting(live));
+            adopted.since = live.started;
+        } else {
+            adopted.set(ctx, Phase::Running(live));
+            adopted.since = live.running_at;
+        }
+        adopted
+    }
+
+    pub(crate) fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(crate) fn state(&self) -> InstanceState {
+        self.phase.state()
+    }
+
+    pub(crate) fn last_exit(&self) -> Option<&LastExit> {
+        self.last_exit.as_ref()
+    }
+
+    /// What people see of it.
+    pub(crate) fn view(&self) -> InstanceView {
+        InstanceView {
+            index: self.slot.index,
+            generation: self.generation,
+            pid: self.phase.live().map_or(0, |live| live.pid),
+            state: self.state(),
+            since: self.since,
+            restart_count: self.restart_count,
+            last_exit: self.last_exit.clone(),
+            next_start: self.phase.next_start(),
+        }
+    }
+
+    /// The one door: every change of phase goes through here, is timed, announced, and told to those who wait.
+    fn set(&mut self, ctx: &mut Ctx, phase: Phase) {
+        if self.phase.state() != phase.state() {
+            self.since = ctx.now;
+        }
+        self.phase = phase;
+        let timer = Timer::Instance(self.slot);
+        ctx.timers.set(timer, phase.deadline());
+        ctx.out.changed(self.slot.daemon);
+        match phase.state() {
+            InstanceState::Running => self.answer(ctx, Awaited::Started, CommandOutcome::Done),
+            InstanceState::Backoff | InstanceState::Exited | InstanceState::Fatal => {
+                self.answer(ctx, Awaited::Started, self.fault);
+            }
+            InstanceState::Stopped => self.answer(ctx, Awaited::Stopped, CommandOutcome::Done),
+            InstanceState::Starting | InstanceState::Stopping | InstanceState::Unknown => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

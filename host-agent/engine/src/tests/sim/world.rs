@@ -1,0 +1,171 @@
+//! Those who want something: the api-server and the local operators, and a worker that is killed.
+
+use super::*;
+
+impl Sim {
+    /// A host with one daemon.
+    pub(in crate::tests) fn with(spec: Arc<DaemonSpec>) -> Self {
+        Self::behaving(spec, Habit::default())
+    }
+
+    /// A host with one daemon whose processes behave like this.
+    pub(in crate::tests) fn behaving(spec: Arc<DaemonSpec>, habit: Habit) -> Self {
+        let mut sim = Self::new();
+        sim.habits.insert(id(1), habit);
+        sim.create(1, spec);
+        sim
+    }
+
+    pub(in crate::tests) fn create(&mut self, n: u8, spec: Arc<DaemonSpec>) {
+        let state = DesiredState::Running;
+        let (intent_generation, restart_generation, revision) = (1, 0, 0);
+        let id = id(n);
+        self.settled.remove(&id);
+        self.want.insert(
+            id,
+            DesiredDaemon {
+                id,
+                spec,
+                state,
+                intent_generation,
+                restart_generation,
+                revision,
+            },
+        );
+        self.write(n, |_| {});
+    }
+
+    /// One transaction of the api-server.
+    pub(in crate::tests) fn write(&mut self, n: u8, change: impl FnOnce(&mut DesiredDaemon)) {
+        self.revision += 1;
+        let daemon = self.want.get_mut(&id(n)).unwrap();
+        daemon.revision = self.revision;
+        change(daemon);
+        self.desire();
+    }
+
+    pub(in crate::tests) fn desire(&mut self) {
+        self.feed(Input::Desired(self.want.values().cloned().collect()));
+    }
+
+    pub(in crate::tests) fn update(&mut self, n: u8, spec: Arc<DaemonSpec>) {
+        self.write(n, |daemon| daemon.spec = spec);
+    }
+
+    pub(in crate::tests) fn api_stop(&mut self, n: u8) {
+        self.intend(n, DesiredState::Stopped, 0);
+    }
+
+    pub(in crate::tests) fn api_start(&mut self, n: u8) {
+        self.intend(n, DesiredState::Running, 0);
+    }
+
+    pub(in crate::tests) fn api_restart(&mut self, n: u8) {
+        self.intend(n, DesiredState::Running, 1);
+    }
+
+    fn intend(&mut self, n: u8, state: DesiredState, restarts: i64) {
+        self.write(n, |daemon| {
+            daemon.state = state;
+            daemon.intent_generation += 1;
+            daemon.restart_generation += restarts;
+        });
+    }
+
+    pub(in crate::tests) fn delete(&mut self, n: u8) {
+        self.want.remove(&id(n));
+        self.holds.remove(&id(n));
+        self.desire();
+    }
+
+    /// A local command on whole daemons, with its hold in the ledger first.
+    pub(in crate::tests) fn command(&mut self, action: Action, daemons: &[u8]) -> Ticket {
+        let state = match action {
+            Action::Stop => Some(DesiredState::Stopped),
+            Action::Start | Action::Restart => Some(DesiredState::Running),
+            Action::Signal(_) => None,
+        };
+        let mut hold = None;
+        for n in daemons {
+            if let (Some(state), Some(daemon)) = (state, self.want.get(&id(*n))) {
+                let intent_generation = daemon.intent_generation;
+                let by = "root".to_owned();
+                let written = Hold {
+                    state,
+                    by,
+                    time_ms: 7,
+                    intent_generation,
+                };
+                self.holds.insert(id(*n), written.clone());
+                hold = Some(written);
+            }
+        }
+        let targets = daemons
+            .iter()
+            .map(|n| CommandTarget::Daemon(id(*n)))
+            .collect();
+        self.request(action, targets, hold)
+    }
+
+    /// A local command on one instance.
+    pub(in crate::tests) fn command_one(&mut self, action: Action, n: u8, index: u32) -> Ticket {
+        self.request(action, vec![CommandTarget::Instance(slot(n, index))], None)
+    }
+
+    pub(in crate::tests) fn request(
+        &mut self,
+        action: Action,
+        targets: Vec<CommandTarget>,
+        hold: Option<Hold>,
+    ) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.waiting.insert(ticket);
+        self.feed(Input::Command {
+            ticket,
+            action,
+            targets,
+            hold,
+        });
+        ticket
+    }
+
+    /// Kills the worker and starts the next one: what it knows is in the ledger and in the run records.
+    pub(in crate::tests) fn kill_worker(&mut self) {
+        self.engine = Engine::new(2);
+        self.waiting.clear();
+        self.agenda
+            .retain(|_, input| matches!(input, Input::Exited { .. } | Input::TreeGone { .. }));
+        // What was being spawned runs; its helper needs no worker any more.
+        let adopted = self.children.iter().map(|(run, child)| Adopted {
+            run: *run,
+            spec_hash: child.spec.instance_hash(),
+            restart_generation: child.restart_generation,
+            stop_signal: child.spec.stop_signal(),
+            stop_seconds: child.spec.stop_seconds(),
+            ran_for: self.now.since(child.started),
+            pid: i32::try_from(run.generation).unwrap(),
+        });
+        let restore = Input::Restore {
+            desired: self.want.values().cloned().collect(),
+            holds: self.holds.clone().into_iter().collect(),
+            settled: self
+                .settled
+                .iter()
+                .map(|(id, (g, outcome))| (*id, *g, *outcome))
+                .collect(),
+            adopted: adopted.collect(),
+            first_generation: self.newest_generation + 1000,
+        };
+        let headless = self.children.iter().filter(|(_, child)| !child.main);
+        let headless: Vec<Run> = headless.map(|(run, _)| *run).collect();
+        self.feed(restore);
+        for run in headless {
+            self.feed(Input::Exited {
+                run,
+                exit: Exit::Unknown,
+                tree_gone: false,
+            });
+        }
+    }
+}
