@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! A world with an operator, an owner and a team, on a real store, at a time the test moves; and what the rules promise.
 
 mod agents;
@@ -228,4 +225,3 @@ pub(crate) fn running(id: DaemonId, revision: i64) -> DaemonReport {
 pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     result.unwrap_err().reason().text()
 }
->>>>>>> wt-api
