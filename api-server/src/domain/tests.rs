@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! A world with an operator, an owner and a team, on a real store, at a time the test moves; and what the rules promise.
 
 mod agents;
@@ -9,7 +6,6 @@ mod restarts;
 mod secrets;
 mod teams;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -60,10 +56,6 @@ impl World {
             team: made.team,
             millis,
         }
-    }
-
-    pub(crate) fn database(&self) -> PathBuf {
-        self.dir.path().join("db")
     }
 
     pub(crate) fn pass(&self, time: Duration) {
@@ -233,4 +225,3 @@ pub(crate) fn running(id: DaemonId, revision: i64) -> DaemonReport {
 pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     result.unwrap_err().reason().text()
 }
->>>>>>> wt-api
