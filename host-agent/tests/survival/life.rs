@@ -1,6 +1,7 @@
 //! Starting, ending, stopping.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -62,6 +63,38 @@ fn a_stop_waits_for_the_grace_and_leaves_nothing_of_the_tree() {
         "stopped is said only when the tree is gone: {left:?}"
     );
     assert_eq!(agent.instance(&daemon, 0).unwrap().state, "STOPPED");
+}
+
+/// Ends at the stop signal; its grandchild, in a session of its own, does not.
+pub(crate) fn leaves_a_grandchild(pids: &Path) -> Daemon {
+    let script = format!(
+        "setsid sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >> {0}; sleep 1001; sleep 1002\" & echo $$ >> {0}; exec sleep 1003",
+        pids.display()
+    );
+    Daemon::shell(&script).with("stop_seconds", 1)
+}
+
+/// "Stopped" is said when the grandchild is gone too.
+pub(crate) fn stops_the_grandchild_too(agent: &Agent, daemon: &Daemon, pids: &Path) {
+    agent.pid(daemon, 0);
+    let tree: Vec<i32> = until("the whole tree", || {
+        let found = lines(pids);
+        (found.len() == 2).then(|| found.iter().map(|pid| pid.parse().unwrap()).collect())
+    });
+    assert!(tree.iter().all(|pid| runs(*pid)));
+    let said = agent.say(&["stop", &daemon.group()]);
+    assert!(said.contains("stopped"), "{said}");
+    let left: Vec<_> = tree.iter().filter(|pid| runs(**pid)).collect();
+    assert!(left.is_empty(), "{left:?} of {tree:?}");
+}
+
+#[test]
+fn what_outlives_the_main_process_is_killed_after_the_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let pids = dir.path().join("pids");
+    let daemon = leaves_a_grandchild(&pids);
+    let agent = Agent::with(&[&daemon]);
+    stops_the_grandchild_too(&agent, &daemon, &pids);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An agent without root: one user, no cgroups. Trees are found by session and environment.
 
-use crate::agent::{Agent, Daemon, lines, runs, until};
+use crate::agent::{Agent, Daemon, lines};
+use crate::life::{leaves_a_grandchild, stops_the_grandchild_too};
 
 /// A user every host has.
 const NOBODY: &str = "nobody";
@@ -52,22 +53,9 @@ fn it_keeps_its_own_users_daemons_through_kills_and_nobody_elses() {
 #[test]
 fn it_stops_a_grandchild_that_left_the_session() {
     let dir = open_dir();
-    let pids = dir.path().join("pids");
-    let script = format!(
-        "setsid sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >> {0}; sleep 1001; sleep 1002\" & echo $$ >> {0}; exec sleep 1003",
-        pids.display()
-    );
-    let stubborn = daemon(&script).with("stop_seconds", 1);
-    let Some(agent) = agent(&[&stubborn]) else {
-        return;
-    };
-    agent.pid(&stubborn, 0);
-    let tree: Vec<i32> = until("the whole tree", || {
-        let found = lines(&pids);
-        (found.len() == 2).then(|| found.iter().map(|pid| pid.parse().unwrap()).collect())
-    });
-    assert!(tree.iter().all(|pid| runs(*pid)));
-    let said = agent.say(&["stop", &stubborn.group()]);
-    assert!(said.contains("stopped"), "{said}");
-    assert!(tree.iter().all(|pid| !runs(*pid)));
+    let stubborn = leaves_a_grandchild(&dir.path().join("pids"));
+    let stubborn = stubborn.with("user", NOBODY).with("directory", "/");
+    if let Some(agent) = agent(&[&stubborn]) {
+        stops_the_grandchild_too(&agent, &stubborn, &dir.path().join("pids"));
+    }
 }
