@@ -9,7 +9,9 @@ mod table;
 
 pub(crate) use grant::{PlatformGrant, SelfGrant, TeamGrant};
 pub(crate) use permission::{Permission, PermissionSet, UnknownPermission};
-pub(crate) use table::{Access, Rule, TABLE, rule};
+#[cfg(test)]
+pub(crate) use table::TABLE;
+pub(crate) use table::{Access, Rule, rule};
 
 use zhylon_shared::id::{TeamId, UserId};
 

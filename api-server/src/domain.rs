@@ -21,7 +21,7 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use agents::{Claim, DesiredSet};
+pub(crate) use agents::DesiredSet;
 pub(crate) use callers::Shown;
 pub(crate) use ctx::Ctx;
 pub(crate) use daemons::{DaemonDraft, DaemonView, Intent};
@@ -29,7 +29,7 @@ pub(crate) use error::{Credential, DomainError as Error, Enrollment, Preconditio
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use seal::EnvironmentKey;
 pub(crate) use servers::ServerView;
-pub(crate) use setup::{Bootstrap, BootstrapNames, bootstrap};
+pub(crate) use setup::{BootstrapNames, bootstrap};
 pub(crate) use status::connection_to_api;
 pub(crate) use tokens::TokenDraft;
 pub(crate) use watch::{Watch, WatchEvent};

@@ -20,9 +20,9 @@ mod user;
 #[cfg(test)]
 mod conformance;
 
-pub(crate) use agent::{DesiredRows, SessionRow};
+pub(crate) use agent::DesiredRows;
 pub(crate) use daemon::{DaemonChange, DaemonRow, DaemonVersion, NewDaemon, Scope};
-pub(crate) use enrollment::{EnrollmentRow, NewEnrollment};
+pub(crate) use enrollment::NewEnrollment;
 pub(crate) use error::StoreError as Error;
 pub(crate) use server::{Deletion, NewServer, ServerRow};
 pub(crate) use setup::{FirstRows, FirstToken};

@@ -19,6 +19,7 @@ use crate::domain::{Domain, Error};
 use crate::grpc;
 use crate::grpc::agent::AgentApi;
 use crate::grpc::enroll::Desk;
+use crate::grpc::layers::authn::AuthnLayer;
 use crate::grpc::log::LogApi;
 use crate::grpc::status::to_status;
 use crate::listener::Conn;
@@ -62,7 +63,7 @@ pub(super) fn public(
             .register_encoded_file_descriptor_set(zhylon_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let mut routes = grpc::routes(&domain, desk);
+    let mut routes = grpc::routes(&domain, desk, draining.clone());
     routes
         .add_service(LogApi::new(domain.clone(), logs, draining.clone()))
         .add_service(tonic_health::pb::health_server::HealthServer::new(
@@ -75,6 +76,7 @@ pub(super) fn public(
         .initial_connection_window_size(PUBLIC_CONNECTION_WINDOW)
         .timeout(CALL_DEADLINE)
         .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(AuthnLayer::new(domain))
         .add_routes(routes.routes());
     Ok(server.serve_with_incoming_shutdown(incoming, draining.cancelled_owned()))
 }

@@ -30,7 +30,6 @@ impl Domain {
         &self,
         shown: Shown<'_>,
         rule: &'static Rule,
-        request_id: String,
     ) -> Result<Ctx, Error> {
         let unauthenticated = |why| Err(Error::Unauthenticated(why));
         let Some(authorization) = shown.authorization else {
@@ -56,7 +55,6 @@ impl Domain {
             actor,
             token: row.id,
             rule,
-            request_id,
         })
     }
 

@@ -1,4 +1,4 @@
-//! What every call carries: who calls, by which rule, under which request id.
+//! What every call carries: who calls, with which token, by which rule.
 
 use zhylon_shared::id::TokenId;
 
@@ -13,6 +13,4 @@ pub(crate) struct Ctx {
     pub(crate) token: TokenId,
     /// The rule of the method that was called.
     pub(crate) rule: &'static Rule,
-    /// Names this call in our log.
-    pub(crate) request_id: String,
 }

@@ -75,10 +75,9 @@ pub(super) fn try_lock(config: &Config) -> anyhow::Result<Lock> {
 }
 
 /// Who has the keeper's lock.
-#[derive(Debug)]
 pub(super) enum Lock {
     /// We, until this is dropped.
-    Ours(#[expect(dead_code, reason = "held, not read")] File),
+    Ours(File),
     /// An agent that runs.
     Keepers,
     /// No agent ever ran here.

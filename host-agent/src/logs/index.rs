@@ -3,19 +3,19 @@
 //!
 //! No fsync: entries need to survive a kill. After a power cut the check sums tell what is left.
 
+mod recovery;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use zhylon_shared::id::DaemonId;
 
-use super::entries::Entries;
-use super::entry::{ENTRY_LEN, Entry, FIRST_ENTRY, Kind, STATE_LEN, Source, State};
-use super::segment::{SEGMENTS_MAX, Segment};
+use super::entry::{ENTRY_LEN, Entry, FIRST_ENTRY, Kind, Source, State};
 
 /// Bytes allocated at once: 1 365 entries. A full disk is met here, before any byte moves, not in the middle of an entry.
 const ROOM_STEP: u64 = 64 * 1024;
@@ -72,40 +72,6 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes the index over. It stays locked until the file is closed: a killed process that still hangs in a dead home
-    /// keeps its successor from writing the same log.
-    ///
-    /// # Errors
-    /// `WouldBlock` while another process has it. Otherwise what reading or writing it said.
-    pub(super) fn load(file: File, daemon: &DaemonId) -> io::Result<Self> {
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let room = file.metadata()?.len();
-        let mut bytes = [0; STATE_LEN];
-        let state = match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => State::decode(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(error) => return Err(error),
-        };
-        let last = match state {
-            Some(State { entries: 0, .. }) => None,
-            Some(state) => valid_entry(&file, state.entries - 1)?,
-            None => None,
-        };
-        let whole = state.filter(|state| state.entries == 0 || last.is_some());
-        let mut index = Self {
-            file: Arc::new(file),
-            state: whole.unwrap_or_default(),
-            stored: whole.unwrap_or_default(),
-            last,
-            room,
-            boot: boot(),
-        };
-        if whole.is_none() {
-            index.salvage(state, daemon)?;
-        }
-        Ok(index)
-    }
-
     pub(super) fn state(&self) -> &State {
         &self.state
     }
@@ -210,52 +176,6 @@ impl Index {
         self.state.boot != self.boot
     }
 
-    /// The newest bytes of a run: the entry, and how many. Also whether bytes of the same run were dropped since.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub(super) fn newest_data(&self) -> io::Result<Option<(Entry, u64, bool)>> {
-        let mut entries = Entries::new(Arc::clone(&self.file));
-        let (mut end, mut dropped) = (self.state.position, None);
-        for number in (0..self.state.entries).rev() {
-            let entry = entries.get(number, self.state.entries)?;
-            let bytes = end - entry.position;
-            match entry.kind {
-                Kind::Data | Kind::Newline if bytes > 0 => {
-                    return Ok(Some((entry, bytes, dropped == Some(entry.source))));
-                }
-                Kind::Dropped => dropped = Some(entry.source),
-                Kind::IndexLost | Kind::CutByUser | Kind::CutByPowerLoss => return Ok(None),
-                Kind::Data | Kind::Newline => {}
-            }
-            end = entry.position;
-        }
-        Ok(None)
-    }
-
-    /// The segments of the file that is written, as far back as they are in the same file.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub(super) fn segments_of(&self, file: &Arc<File>) -> io::Result<Vec<Arc<Segment>>> {
-        let mut entries = Entries::new(Arc::clone(&self.file));
-        let (count, mut number, mut limit) = (self.state.entries, self.state.segment, u64::MAX);
-        let mut segments = Vec::new();
-        loop {
-            segments.insert(0, Arc::new(Segment::new(number, Arc::clone(file), limit)));
-            let first = entries.partition(count, |entry| entry.segment < number)?;
-            if segments.len() == SEGMENTS_MAX || first == count {
-                return Ok(segments);
-            }
-            let first = entries.get(first, count)?;
-            if !first.kind.is_cut() || first.segment != number {
-                return Ok(segments);
-            }
-            number -= 1;
-            limit = limit.min(first.offset);
-        }
-    }
-
     fn entry_here(&self, kind: Kind, source: Source, second: i64) -> Entry {
         Entry {
             position: self.state.position,
@@ -282,26 +202,6 @@ impl Index {
     fn last_is_empty(&self) -> bool {
         self.last
             .is_some_and(|last| last.kind.in_file() && last.position == self.state.position)
-    }
-
-    /// New, or damaged by a power cut: takes what the check sums vouch for. Where the state is whole but entries are not,
-    /// their bytes become a gap; where the state is torn, the stream goes on from the last entry.
-    fn salvage(&mut self, state: Option<State>, daemon: &DaemonId) -> io::Result<()> {
-        let (entries, last) = count_valid(&self.file, state.map_or(u64::MAX, |s| s.entries))?;
-        if state.is_some() || last.is_some() {
-            tracing::warn!(%daemon, entries, "the log's index was damaged; the rest of it is gone");
-        }
-        self.last = last;
-        let from = last.map_or(0, |last| last.position);
-        self.state = State {
-            entries,
-            position: from,
-            segment: last.map_or(0, |last| last.segment),
-            ..State::default()
-        };
-        let Some(state) = state else { return Ok(()) };
-        let gap = self.entry_here(Kind::IndexLost, NOBODY, 0);
-        self.append(gap, State { entries, ..state })
     }
 
     fn store(&mut self, entry: Option<Entry>, next: State) -> io::Result<()> {
@@ -356,36 +256,4 @@ impl Index {
         self.room += ROOM_STEP;
         Ok(())
     }
-}
-
-fn valid_entry(file: &File, number: u64) -> io::Result<Option<Entry>> {
-    let mut bytes = [0; ENTRY_LEN];
-    match file.read_exact_at(&mut bytes, Entry::place(number)) {
-        Ok(()) => Ok(Entry::decode(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// How many entries are valid from the beginning, at most `most`, and the last of them. Only after damage.
-fn count_valid(file: &File, most: u64) -> io::Result<(u64, Option<Entry>)> {
-    let (mut count, mut last) = (0, None);
-    while count < most
-        && let Some(entry) = valid_entry(file, count)?
-    {
-        count += 1;
-        last = Some(entry);
-    }
-    Ok((count, last))
-}
-
-/// Tells boots apart; 0 where the system does not say.
-fn boot() -> u64 {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = id
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(16)
-        .collect();
-    u64::from_str_radix(&digits, 16).unwrap_or(0)
 }

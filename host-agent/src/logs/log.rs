@@ -1,78 +1,32 @@
 //! One daemon's log: its FIFOs, its file, its index. Its thread gives it a turn whenever something may have changed; between turns
 //! it holds nothing back. It never waits, except where the user's home makes a file call wait.
 
+mod estate;
 mod feed;
 mod lines;
 mod place;
 mod relief;
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use host_agent_engine::input::Run;
-use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::name;
 
+pub(super) use self::estate::{Book, Estate};
 use self::feed::Feed;
 use self::lines::OpenLine;
 use self::place::Place;
 use self::relief::Trouble;
 use super::Owner;
+use super::desk::Desk;
 use super::entry::{Kind, Source};
 use super::home::Unwritable;
 use super::index::Index;
-use super::segment::Published;
-use super::thread::Desk;
 
 /// How long after the last move the index is told that nothing is under way.
 const SETTLE: Duration = Duration::from_millis(50);
-
-/// The index of a log, and where its readers look.
-#[derive(Debug)]
-pub(super) struct Book {
-    /// The index file, until it could be locked and loaded.
-    unread: Option<File>,
-    index: Option<Index>,
-    publisher: watch::Sender<Published>,
-}
-
-impl Book {
-    pub(super) fn new(file: File, publisher: watch::Sender<Published>) -> Self {
-        Self {
-            unread: Some(file),
-            index: None,
-            publisher,
-        }
-    }
-}
-
-/// What a log consists of apart from its place: what one thread hands to another.
-#[derive(Debug, Default)]
-pub(super) struct Estate {
-    /// `None` while the index cannot be opened.
-    pub(super) book: Option<Book>,
-    feeds: Vec<Feed>,
-    unrecorded: u64,
-}
-
-impl Estate {
-    pub(super) fn new(book: Option<Book>) -> Self {
-        Self {
-            book,
-            ..Self::default()
-        }
-    }
-
-    /// Nobody wants it: its runs count as drained.
-    pub(super) fn give_up(self, daemon: DaemonId, drained: &mut Vec<Run>) {
-        if !self.feeds.is_empty() {
-            tracing::error!(%daemon, "a log changed hands twice at once: output is dropped");
-        }
-        drained.extend(self.feeds.iter().map(|feed| feed.run));
-    }
-}
 
 /// One daemon's log.
 #[derive(Debug)]
@@ -205,7 +159,9 @@ impl Log {
         if moved == 0 {
             self.settle();
         }
-        self.publish();
+        if let Some(book) = &self.book {
+            book.publish(self.place.segments());
+        }
         moved
     }
 
@@ -234,33 +190,13 @@ impl Log {
     }
 
     fn work(&mut self, desk: &mut Desk) -> Result<(), Unwritable> {
-        self.find_index()?;
-        self.look_for_file(desk)?;
-        self.record_dropped(desk)?;
-        self.serve(desk)
-    }
-
-    /// Takes over the index, once.
-    fn find_index(&mut self) -> Result<(), Unwritable> {
         let Some(book) = &mut self.book else {
             return Err(Unwritable("its index could not be opened".to_owned()));
         };
-        if let Some(file) = &book.unread
-            && book.index.is_none()
-        {
-            let file = file
-                .try_clone()
-                .map_err(|error| Unwritable::by("its index", error))?;
-            let index = Index::load(file, &self.daemon).map_err(|error| match error.kind() {
-                std::io::ErrorKind::WouldBlock => {
-                    Unwritable("an agent that was killed still writes it".to_owned())
-                }
-                _ => Unwritable::by("its index", error),
-            })?;
-            book.index = Some(index);
-            book.unread = None;
-        }
-        Ok(())
+        book.load(&self.daemon)?;
+        self.look_for_file(desk)?;
+        self.record_dropped(desk)?;
+        self.serve(desk)
     }
 
     /// Writes down bytes that were dropped while nothing could be written down.
@@ -337,27 +273,5 @@ impl Log {
 
     fn position(&self) -> u64 {
         self.index().map_or(0, |index| index.state().position)
-    }
-
-    /// Shows readers what is in its place.
-    fn publish(&self) {
-        let Some(book) = &self.book else { return };
-        let Some(index) = &book.index else { return };
-        let now = Published {
-            ready: true,
-            position: index.state().position,
-            entries: index.published_entries(),
-            segments: self.place.segments(),
-        };
-        book.publisher.send_if_modified(|shown| {
-            let same = shown.ready
-                && shown.position == now.position
-                && shown.entries == now.entries
-                && std::sync::Arc::ptr_eq(&shown.segments, &now.segments);
-            if !same {
-                *shown = now;
-            }
-            !same
-        });
     }
 }

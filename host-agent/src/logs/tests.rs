@@ -4,6 +4,7 @@ mod kill;
 mod lines;
 mod place;
 mod reading;
+mod trouble;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,7 +20,10 @@ use tokio::runtime;
 
 use zhylon_proto::daemons::v1::LogGapReason as Reason;
 
+use std::sync::atomic::Ordering;
+
 use super::entry::{Entry, FIRST_ENTRY, Kind, STATE_LEN, State};
+use super::inbox::Inbox;
 use super::*;
 
 /// Longer than anything takes that works.

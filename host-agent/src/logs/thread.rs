@@ -3,88 +3,26 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use host_agent_engine::input::Run;
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
+use rustix::event::Timespec;
 use tokio::sync::mpsc;
 use zhylon_shared::id::DaemonId;
 
 use super::LogEvent;
+use super::desk::{BELL, Desk, Identity};
 use super::inbox::{Closing, Command, Inbox};
 use super::log::Log;
-use super::pipe::Pipes;
 
 /// After a round that moved less than this the thread sleeps for `REST`, so that many small writes become one move.
 const BUSY_BYTES: u64 = 256 * 1024;
 /// How long.
 const REST: Duration = Duration::from_millis(1);
-/// Epoll's word for the inbox. Tokens of FIFOs count from 1.
-const BELL: u64 = 0;
 /// Events taken at once; more come in the next round.
 const EVENTS_MAX: usize = 256;
-
-/// Whose thread it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Identity {
-    /// This user's.
-    User {
-        uid: u32,
-        gid: u32,
-        groups: Vec<u32>,
-    },
-    /// Nobody's: there are too many users. It touches no file of theirs, only drops and counts.
-    Nobody,
-}
-
-/// What every log of a thread works with.
-#[derive(Debug)]
-pub(super) struct Desk {
-    pub(super) pipes: Pipes,
-    epoll: OwnedFd,
-    tokens: HashMap<u64, DaemonId>,
-    last_token: u64,
-    /// Why no file may be touched.
-    pub(super) refusal: Option<String>,
-    /// Time of this round.
-    pub(super) now: Instant,
-    /// The same by the wall clock: Unix seconds.
-    pub(super) second: i64,
-    /// Runs that are finished; announced at the end of the round.
-    pub(super) drained: Vec<Run>,
-}
-
-impl Desk {
-    /// Watches a FIFO: every write rings once. So does the last writer's leaving, and then it is quiet.
-    pub(super) fn watch(&mut self, daemon: DaemonId, fifo: &OwnedFd) -> io::Result<u64> {
-        let token = self.last_token + 1;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, fifo, epoll::EventData::new_u64(token), flags)?;
-        self.last_token = token;
-        self.tokens.insert(token, daemon);
-        Ok(token)
-    }
-
-    /// The keeper has the same open FIFO: closing ours would not end the watch.
-    pub(super) fn unwatch(&mut self, token: u64, fifo: &OwnedFd) {
-        if self.tokens.remove(&token).is_some() {
-            // It is watched, so this cannot fail; should it, its events find no log.
-            let _ = epoll::delete(&self.epoll, fifo);
-        }
-    }
-
-    fn read_clocks(&mut self) {
-        self.now = Instant::now();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.second = since.map_or(0, |since| since.as_secs().cast_signed());
-    }
-}
 
 /// Starts the thread. `alive` counts the living ones.
 ///
@@ -98,27 +36,11 @@ pub(super) fn start(
     alive: Arc<AtomicUsize>,
 ) -> io::Result<()> {
     // With the agent's identity: a user's pipe pages are limited.
-    let pipes = Pipes::new()?;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let bell = epoll::EventData::new_u64(BELL);
-    epoll::add(&epoll, inbox.bell(), bell, epoll::EventFlags::IN)?;
-    let mut desk = Desk {
-        pipes,
-        epoll,
-        tokens: HashMap::new(),
-        last_token: BELL,
-        refusal: None,
-        now: Instant::now(),
-        second: 0,
-        drained: Vec::new(),
-    };
+    let mut desk = Desk::new(inbox.bell())?;
     let alive = Alive::new(alive);
     let body = move || {
         let _alive = alive;
-        desk.refusal = refusal(&identity);
-        if let Some(why) = &desk.refusal {
-            tracing::error!(reason = why, "logs of this user cannot be written");
-        }
+        desk.refusal = identity.assume().err();
         Rounds {
             desk,
             inbox,
@@ -134,20 +56,6 @@ pub(super) fn start(
         .name(format!("log-{name}"))
         .spawn(body)
         .map(drop)
-}
-
-fn refusal(identity: &Identity) -> Option<String> {
-    match identity {
-        Identity::User { uid, gid, groups } => {
-            host_agent_sys::identity::assume_fs_identity(*uid, *gid, groups)
-                .err()
-                .map(|error| format!("take the file identity of uid {uid}: {error}"))
-        }
-        Identity::Nobody => Some(format!(
-            "more than {} users have daemons on this host",
-            super::THREADS_MAX
-        )),
-    }
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -179,18 +87,9 @@ impl Rounds {
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         while !self.is_over() {
-            events.clear();
-            let timeout = self.timeout();
-            match epoll::wait(
-                &self.desk.epoll,
-                spare_capacity(&mut events),
-                timeout.as_ref(),
-            ) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => {
-                    tracing::error!(%error, "a log thread cannot wait and ends; its FIFOs fill");
-                    return;
-                }
+            if let Err(error) = self.desk.wait(self.timeout().as_ref(), &mut events) {
+                tracing::error!(%error, "a log thread cannot wait and ends; its FIFOs fill");
+                return;
             }
             self.desk.read_clocks();
             for event in &events {
@@ -258,7 +157,7 @@ impl Rounds {
     }
 
     fn ring(&mut self, token: u64) {
-        if let Some(daemon) = self.desk.tokens.get(&token).copied()
+        if let Some(daemon) = self.desk.daemon(token)
             && let Some(log) = self.logs.get_mut(&daemon)
         {
             log.ring(token);

@@ -293,14 +293,12 @@ impl Core {
         };
         let mut live = LiveRun::new(born.pid, None, main, born.tree, born.fifo_name);
         live.attached = true;
-        let pid = born.pid.as_raw_nonzero().get();
         // A process that can not be watched is left to the next worker, which is there in an instant.
         self.runs.insert(run, live)?;
         self.runs
             .wake_at(&run, Some(Instant::now() + START_DEADLINE));
         self.own(run.slot.daemon, born.owner);
         self.logs.attach(run, born.fifo);
-        self.inputs.push_back(Input::Spawned { run, pid });
         Ok(())
     }
 

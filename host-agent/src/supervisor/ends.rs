@@ -50,6 +50,19 @@ impl Core {
         });
         if let Some(live) = self.runs.get_mut(&run) {
             live.start_error = live.start_error.take().or(failure);
+            if live.start_error.is_none() {
+                self.announce(run);
+            }
+        }
+    }
+
+    /// Tells the engine, once, that the run has its process.
+    fn announce(&mut self, run: Run) {
+        if let Some(live) = self.runs.get_mut(&run)
+            && !std::mem::replace(&mut live.announced, true)
+        {
+            let pid = live.pid.as_raw_nonzero().get();
+            self.inputs.push_back(Input::Spawned { run, pid });
         }
     }
 
@@ -125,6 +138,7 @@ impl Core {
             return self.tree_gone(run);
         }
         let tree_gone = live.tree.is_gone();
+        self.announce(run);
         self.inputs.push_back(Input::Exited {
             run,
             exit,
@@ -133,10 +147,12 @@ impl Core {
         if tree_gone {
             return self.tree_gone(run);
         }
-        if live.kill {
-            live.tree.kill();
+        if let Some(live) = self.runs.get_mut(&run) {
+            live.look_wait = FIRST_LOOK;
+            if live.kill {
+                live.tree.kill();
+            }
         }
-        live.look_wait = FIRST_LOOK;
         self.runs.wake_at(&run, Some(Instant::now() + FIRST_LOOK));
     }
 

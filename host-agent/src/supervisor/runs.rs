@@ -31,6 +31,8 @@ pub(super) struct LiveRun {
     pub(super) fifo: String,
     /// Why it never became the program.
     pub(super) start_error: Option<StartError>,
+    /// The engine knows its process: it hears of a start once it is known how that went.
+    pub(super) announced: bool,
     /// It was told to be killed: whatever of its tree shows up is killed too.
     pub(super) kill: bool,
     /// Nothing of its tree is left.
@@ -111,6 +113,7 @@ impl LiveRun {
             tree,
             fifo,
             start_error: None,
+            announced: start_time.is_some(),
             kill: false,
             gone: false,
             drained: false,

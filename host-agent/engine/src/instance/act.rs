@@ -187,7 +187,7 @@ impl Instance {
     }
 
     fn spawn(&mut self, ctx: &mut Ctx, order: Option<&Order>) {
-        let Some(order) = order.filter(|_| !ctx.halted) else {
+        let Some(order) = order else {
             return self.set(ctx, Phase::Stopped);
         };
         let live = Live::new(ctx.generation(), &order.spec, ctx.now);

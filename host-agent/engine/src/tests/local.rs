@@ -315,6 +315,26 @@ fn a_restart_is_one_step_per_instance() {
 }
 
 #[test]
+fn the_first_word_about_an_instance_counts() {
+    let mut sim = running();
+    let (first, exit) = (sim.run(1, 0), Exit::Code(0));
+    sim.habits.get_mut(&id(1)).unwrap().obeys = None;
+    let ticket = sim.command(Action::Restart, &[1]);
+    sim.children.remove(&first);
+    sim.feed(Input::Exited {
+        run: first,
+        exit,
+        tree_gone: true,
+    });
+    sim.pass(SEC);
+    // It was restarted; what becomes of it while the other still stops is another story.
+    sim.command_one(Action::Stop, 1, 0);
+    sim.settle();
+    assert_eq!(sim.states(1), [Stopped, Running]);
+    assert_eq!(sim.answer(ticket), Some(vec![Done; 2]));
+}
+
+#[test]
 fn a_newer_restart_takes_the_place_of_one_that_starts() {
     let mut sim = running();
     let first = sim.command(Action::Restart, &[1]);

@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use host_agent_engine::input::Run;
+use rustix::pipe::fcntl_setpipe_size;
 use zhylon_shared::id::DaemonId;
 
+use crate::logs::desk::Desk;
 use crate::logs::entry::Source;
 use crate::logs::pipe;
-use crate::logs::thread::Desk;
 
 /// How long a piece without a line end may wait for it before it is moved: prompts, progress.
 const PIECE_AGE: Duration = Duration::from_millis(200);
@@ -60,6 +61,8 @@ impl Feed {
 
     pub(super) fn watch(&mut self, daemon: DaemonId, desk: &mut Desk) -> io::Result<()> {
         self.ready = true;
+        // A daemon may have made its own smaller. Refused only where no more is to be had.
+        let _ = fcntl_setpipe_size(&self.fifo, pipe::PIPE_SIZE);
         self.token = Some(desk.watch(daemon, &self.fifo)?);
         Ok(())
     }

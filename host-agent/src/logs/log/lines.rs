@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::desk::Desk;
 use super::super::entry::{Kind, Source};
 use super::super::home::Unwritable;
 use super::super::pipe::{self, Look};
-use super::super::thread::Desk;
 use super::Log;
 
 /// A line of which so much is in the file while its end is not in sight gets a line end from us. One whose end is in the FIFO

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::fstat;
 
+use super::super::desk::Desk;
 use super::super::entry::Kind;
 use super::super::home::{self, Unwritable};
 use super::super::pipe;
 use super::super::segment::{SEGMENTS_MAX, Segment};
-use super::super::thread::Desk;
 use super::Log;
 use super::lines::OpenLine;
 

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::desk::Desk;
 use super::super::entry::Source;
 use super::super::home::Unwritable;
 use super::super::pipe;
-use super::super::thread::Desk;
 use super::Log;
 
 /// How long until the next attempt.

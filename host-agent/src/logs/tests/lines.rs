@@ -253,3 +253,34 @@ fn what_a_hanging_thread_cannot_take_is_given_up_run_by_run() {
     assert_eq!(letters.commands.len(), 1 + inbox::COMMANDS_MAX);
     assert!(matches!(letters.commands[0], Command::Attach(run, _) if run == living));
 }
+
+#[test]
+fn a_begun_line_whose_run_is_gone_gets_an_end() {
+    let mut world = World::new();
+    let mut a = world.spawn(0);
+    a.say("begun");
+    world.wait_for("begun");
+    // The agent comes back; that run does not.
+    drop(a);
+    world.start();
+    let mut b = world.spawn(1);
+    b.say("other\n");
+    world.wait_for("begun\nother\n");
+    let items = world.items(&world.reader(), 0, 12);
+    assert_eq!(shorts(&items), ["0~begun", "0:\n", "1:other\n"]);
+}
+
+#[test]
+fn a_begun_line_goes_on_after_a_restart() {
+    let mut world = World::new();
+    let mut a = world.spawn(0);
+    a.say("be");
+    world.wait_for("be");
+    world.start();
+    let mut b = world.spawn(1);
+    b.say("other\n");
+    let (read, _) = world.fifo(a.run);
+    world.logs().attach(a.run, read);
+    a.say("gun\n");
+    world.wait_for("begun\nother\n");
+}

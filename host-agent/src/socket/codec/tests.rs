@@ -45,18 +45,19 @@ fn deep_nesting_is_refused_before_it_is_parsed() {
     assert!(parse_call(nested(8, inner).as_bytes()).is_ok());
     for hidden in [
         nested(1300, inner),
-        // Closing tags the parser does not take for such must not lower the count.
+        // Closing tags the parser does not take for such must not lower the count. One more than
+        // was opened, for a counter that takes what they hide in for a tag.
         nested(1, "").replace(
             "<value>",
-            &"<value><array><data><?x </data></array></value> ?>".repeat(1000),
+            &"<value><array><data><?x ></a></a></a></a> ?>".repeat(1000),
         ),
         nested(1, "").replace(
             "<value>",
-            &"<value><array><data><!-- </data></array></value> -->".repeat(1000),
+            &"<value><array><data><!-- ></a></a></a></a> -->".repeat(1000),
         ),
         nested(1, "").replace(
             "<value>",
-            &"<value><array><data a='</data></array></value>'>".repeat(1000),
+            &"<value><array><data a='></a></a></a></a>'>".repeat(1000),
         ),
     ] {
         assert!(hidden.len() <= BODY_MAX);

@@ -117,6 +117,21 @@ fn without_waiting_the_answer_comes_once_it_is_accepted() {
 }
 
 #[test]
+fn without_waiting_a_command_that_shows_no_effect_is_accepted_too() {
+    let served = Served::start();
+    let id = served.fake.add("web", 1, Running);
+    served.fake.edit(id, |one| one.deaf = true);
+    let begun = Instant::now();
+    let stop = [text(WEB), Value::Boolean(false)];
+    assert!(call(&served.socket, "supervisor.stopProcess", &stop).is_ok());
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
 fn commands_in_flight_are_bounded() {
     let served = Served::start();
     let id = served.fake.add("web", 1, Running);

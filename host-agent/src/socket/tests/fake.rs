@@ -46,6 +46,8 @@ pub(crate) struct Scripted {
     pub(crate) fails: Option<CommandOutcome>,
     /// Commands take effect and are never answered.
     pub(crate) hangs: bool,
+    /// Commands take no effect and are never answered.
+    pub(crate) deaf: bool,
     pub(crate) log: Option<Vec<u8>>,
     /// Bytes of the log that are gone.
     pub(crate) lost: u64,
@@ -109,6 +111,7 @@ impl Fake {
             },
             fails: None,
             hangs: false,
+            deaf: false,
             log: None,
             lost: 0,
         };
@@ -194,6 +197,11 @@ impl World {
         outcome
     }
 
+    fn is_deaf(&self, targets: &[CommandTarget]) -> bool {
+        let slots = self.slots(targets);
+        slots.iter().any(|slot| self.daemons[&slot.daemon].deaf)
+    }
+
     fn slots(&self, targets: &[CommandTarget]) -> Vec<Slot> {
         let all = |daemon: DaemonId| {
             let indexes = self.daemons[&daemon].entry.view.instances.iter();
@@ -242,6 +250,9 @@ impl Door for Fake {
         targets: Vec<CommandTarget>,
         by: Operator,
     ) -> Result<Vec<(Slot, CommandOutcome)>, Refused> {
+        if self.world().is_deaf(&targets) {
+            std::future::pending::<()>().await;
+        }
         let (outcomes, hangs) = self.change(|world| {
             world.asked.push((action.clone(), targets.clone(), by.name));
             if world.shutting_down {
