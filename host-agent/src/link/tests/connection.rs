@@ -176,6 +176,7 @@ impl World {
             .await
             .unwrap()
             .unwrap();
+        assert_eq!(LinkReport::read(self.dir.path()).unwrap(), None);
     }
 }
 
