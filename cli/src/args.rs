@@ -52,6 +52,7 @@ pub(crate) enum Output {
 
 /// What to steer.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one of these exists per run")]
 pub(crate) enum Noun {
     /// Daemons: commands that are kept alive on a server.
     #[command(subcommand)]

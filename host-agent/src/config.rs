@@ -1,6 +1,18 @@
-//! The agent's configuration: TOML < `ZHYLON_…` environment < flags.
+//! The agent's configuration: TOML < `ZHYLON_…` environment < flags. Everything wrong is told at once, with its key.
+//!
+//! Owns where things lie and whose processes this host allows. Must never be changed by the api-server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+use zhylon_shared::telemetry::LogFormat;
+
+/// Log filter when none is given.
+const DEFAULT_LOG_FILTER: &str = "info";
+/// Lowest uid that `home_users` covers: below it are system accounts.
+const FIRST_HOME_UID: u32 = 1000;
+/// A configuration of this size is a wrong file: it is refused unread.
+const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Where things lie and what this host allows.
 #[derive(Debug, Clone)]
@@ -14,10 +26,330 @@ pub(crate) struct Config {
 }
 
 /// The host's own allow-list. The api-server can not change it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     /// These users, by name.
     pub(crate) users: Vec<String>,
     /// Also every user with uid ≥ 1000 and a home under /home.
     pub(crate) home_users: bool,
 }
+
+/// How the agent writes its own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+/// Everything the file, the environment and the flags say.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) log: LogSettings,
+}
+
+/// What stands above the file. `None` leaves it to the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overrides {
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) run_dir: Option<PathBuf>,
+    pub(crate) log_format: Option<LogFormat>,
+    pub(crate) log_filter: Option<String>,
+}
+
+/// Everything wrong with a configuration, one line each.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub(crate) struct InvalidConfig(pub(crate) Vec<String>);
+
+/// Who runs the agent: decides defaults and what can be allowed at all.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    /// Login name; the number as text when the uid has none.
+    pub(crate) name: String,
+    pub(crate) home: PathBuf,
+    xdg_state: Option<PathBuf>,
+    xdg_runtime: Option<PathBuf>,
+    xdg_config: Option<PathBuf>,
+}
+
+impl Caller {
+    /// The user this process runs as.
+    pub(crate) fn current() -> Self {
+        let uid = nix::unistd::geteuid();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        Self {
+            uid: uid.as_raw(),
+            name: user
+                .as_ref()
+                .map_or_else(|| uid.to_string(), |user| user.name.clone()),
+            home: user
+                .map(|user| user.dir)
+                .or_else(|| absolute("HOME"))
+                .unwrap_or_else(|| PathBuf::from("/")),
+            xdg_state: absolute("XDG_STATE_HOME"),
+            xdg_runtime: absolute("XDG_RUNTIME_DIR"),
+            xdg_config: absolute("XDG_CONFIG_HOME"),
+        }
+    }
+
+    fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Where the configuration lies when no flag says so. It may be absent there.
+    pub(crate) fn default_file(&self) -> PathBuf {
+        if self.is_root() {
+            return PathBuf::from("/etc/zhylon-agent/config.toml");
+        }
+        let base = self.xdg_config.clone();
+        base.unwrap_or_else(|| self.home.join(".config"))
+            .join("zhylon-agent/config.toml")
+    }
+
+    fn default_state_dir(&self) -> PathBuf {
+        if self.is_root() {
+            return PathBuf::from("/var/lib/zhylon-agent");
+        }
+        let base = self.xdg_state.clone();
+        base.unwrap_or_else(|| self.home.join(".local/state"))
+            .join("zhylon-agent")
+    }
+
+    fn default_run_dir(&self) -> PathBuf {
+        if self.is_root() {
+            return PathBuf::from("/run/zhylon-agent");
+        }
+        match &self.xdg_runtime {
+            Some(base) => base.join("zhylon-agent"),
+            // Without a runtime directory (cron, containers) a place only this user writes to.
+            None => self.default_state_dir().join("run"),
+        }
+    }
+}
+
+impl Policy {
+    /// What this host allows to `caller`'s agent when the file says nothing.
+    fn default_of(caller: &Caller) -> Self {
+        if caller.is_root() {
+            Self {
+                users: vec![zhylon_shared::spec::DEFAULT_USER.to_owned()],
+                home_users: true,
+            }
+        } else {
+            Self::only(caller)
+        }
+    }
+
+    /// An agent without root can start processes as itself and nobody else.
+    fn only(caller: &Caller) -> Self {
+        Self {
+            users: vec![caller.name.clone()],
+            home_users: false,
+        }
+    }
+
+    /// Whether processes of this user may be started here.
+    pub(crate) fn allows(&self, name: &str, uid: u32, home: &Path) -> bool {
+        self.users.iter().any(|user| user == name)
+            || (self.home_users && uid >= FIRST_HOME_UID && home.starts_with("/home"))
+    }
+}
+
+impl Settings {
+    /// Reads the file (the default one may be absent), lays `overrides` above it and checks all of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        overrides: Overrides,
+        caller: &Caller,
+    ) -> Result<Self, InvalidConfig> {
+        let default_file = caller.default_file();
+        let path = file.unwrap_or(&default_file);
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                String::new()
+            }
+            Err(error) => {
+                let text = format!("{}: {error}", path.display());
+                return Err(InvalidConfig(vec![text]));
+            }
+        };
+        Self::parse(&text, overrides, caller).map_err(|InvalidConfig(errors)| {
+            let place = path.display();
+            InvalidConfig(errors.iter().map(|e| format!("{place}: {e}")).collect())
+        })
+    }
+
+    /// Like [`Settings::load`], from the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub(crate) fn parse(
+        text: &str,
+        overrides: Overrides,
+        caller: &Caller,
+    ) -> Result<Self, InvalidConfig> {
+        let table = text
+            .parse::<Table>()
+            .map_err(|error| InvalidConfig(vec![error.to_string().trim_end().to_owned()]))?;
+        let mut file = Reader::new("", table);
+        let state_dir = file.directory("state_dir");
+        let run_dir = file.directory("run_dir");
+        let format = file.log_format("log_format");
+        let filter = file.text("log_filter");
+        let policy = file.policy("policy", caller);
+        let mut errors = file.finish();
+
+        let state_dir = overrides.state_dir.or(state_dir);
+        let run_dir = overrides.run_dir.or(run_dir);
+        let config = Config {
+            state_dir: state_dir.unwrap_or_else(|| caller.default_state_dir()),
+            run_dir: run_dir.unwrap_or_else(|| caller.default_run_dir()),
+            policy,
+        };
+        for (key, dir) in [
+            ("state_dir", &config.state_dir),
+            ("run_dir", &config.run_dir),
+        ] {
+            if !dir.is_absolute() {
+                errors.push(format!(
+                    "{key}: must be an absolute path, is `{}`",
+                    dir.display()
+                ));
+            }
+        }
+        if config.state_dir == config.run_dir {
+            errors.push("run_dir: must not be the same directory as state_dir".to_owned());
+        }
+        if !errors.is_empty() {
+            return Err(InvalidConfig(errors));
+        }
+        Ok(Self {
+            config,
+            log: LogSettings {
+                format: overrides.log_format.or(format).unwrap_or_default(),
+                filter: overrides
+                    .log_filter
+                    .or(filter)
+                    .unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()),
+            },
+        })
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(CONFIG_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > CONFIG_MAX_BYTES {
+        return Err(std::io::Error::other(format!(
+            "is longer than {CONFIG_MAX_BYTES} bytes: not a configuration"
+        )));
+    }
+    Ok(text)
+}
+
+/// Takes known keys out of a table; what is left over is unknown.
+struct Reader {
+    path: String,
+    table: Table,
+    errors: Vec<String>,
+}
+
+impl Reader {
+    fn new(path: &str, table: Table) -> Self {
+        Self {
+            path: path.to_owned(),
+            table,
+            errors: Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self, key: &str, text: &str) {
+        self.errors.push(format!("{}{key}: {text}", self.path));
+    }
+
+    fn take<T>(
+        &mut self,
+        key: &str,
+        rule: &str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.table.remove(key)?;
+        let found = value.type_str();
+        let taken = read(value);
+        if taken.is_none() {
+            self.refuse(key, &format!("must be {rule}, is a value of type {found}"));
+        }
+        taken
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.take(key, "a text", |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    fn directory(&mut self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    fn log_format(&mut self, key: &str) -> Option<LogFormat> {
+        match self.text(key)?.parse() {
+            Ok(format) => Some(format),
+            Err(rule) => {
+                self.refuse(key, &rule);
+                None
+            }
+        }
+    }
+
+    fn policy(&mut self, key: &str, caller: &Caller) -> Policy {
+        let mut policy = Policy::default_of(caller);
+        let table = self.take(key, "a table", |value| match value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        });
+        let Some(table) = table else { return policy };
+        let mut inner = Self::new(&format!("{}{key}.", self.path), table);
+        let users = inner.take("users", "a list of user names", |value| {
+            let Value::Array(values) = value else {
+                return None;
+            };
+            let names = values.iter().map(|name| name.as_str().map(str::to_owned));
+            names.collect::<Option<Vec<_>>>()
+        });
+        let home_users = inner.take("home_users", "true or false", |value| value.as_bool());
+        self.errors.extend(inner.finish());
+        // The file of an agent without root can only narrow nothing and widen nothing: it has no choice.
+        if caller.is_root() {
+            policy.users = users.unwrap_or(policy.users);
+            policy.home_users = home_users.unwrap_or(policy.home_users);
+        }
+        policy
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        for key in self.table.keys() {
+            let path = &self.path;
+            self.errors
+                .push(format!("{path}{key}: there is no such key"));
+        }
+        self.errors
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,24 @@
 //! The ledger: what survives an agent restart and a reboot. tmp + fsync + rename + fsync of the directory.
+//!
+//! Owns `desired.json` and `local.json` and the one thread that writes them. Must never decide what a change means, and
+//! must never let a caller that has not asked for durability wait for a disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 use zhylon_shared::state::{DesiredState, RestartOutcome};
+
+mod file;
+
+/// Requests that wait for the disk. Full: the caller waits for a place, which is what it asked for.
+const JOBS_MAX: usize = 64;
+const DESIRED: &str = "desired.json";
+const LOCAL: &str = "local.json";
 
 /// The configuration of this server as last accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,23 +62,258 @@ pub(crate) struct LedgerHold {
     pub(crate) intent_generation: i64,
 }
 
+/// What the ledger said when it was opened.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The configuration, or why it can not be trusted: then nothing may be stopped because of it.
+    pub(crate) desired: Result<DesiredLedger, String>,
+    /// Holds and outcomes; empty if they can not be trusted.
+    pub(crate) local: LocalLedger,
+}
+
 /// Handle to the thread that owns the ledger files.
 #[derive(Debug, Clone)]
-pub(crate) struct Journal {}
+pub(crate) struct Journal {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The newest durable configuration.
+    desired: Mutex<Arc<DesiredLedger>>,
+    /// What shall become durable without anybody waiting. At most one entry per daemon and kind, so it is bounded by the
+    /// daemons of this host.
+    notes: Mutex<BTreeMap<(DaemonId, NoteKind), Note>>,
+}
 
 /// Why the ledger could not be written: nothing changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the ledger could not be written: {0}")]
 pub(crate) struct JournalError(pub(crate) String);
 
+#[derive(Debug)]
+enum Job {
+    Desired(Box<DesiredLedger>, Answer),
+    Holds(Vec<(DaemonId, LedgerHold)>, Answer),
+    /// There are notes.
+    Notes,
+}
+
+type Answer = oneshot::Sender<Result<(), JournalError>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum NoteKind {
+    HoldEnded,
+    Settled,
+    Forgotten,
+}
+
+#[derive(Debug)]
+enum Note {
+    HoldEnded,
+    Settled(i64, RestartOutcome),
+    Forgotten,
+}
+
 impl Journal {
-    /// The newest durable configuration.
+    /// Opens (or begins) the ledger in `dir`, counts this start in it, and starts the thread.
+    ///
+    /// # Errors
+    /// When the directory can not be made or the thread not be started. A ledger that can not be read or written is no
+    /// error here: see [`Recovered`].
+    pub(crate) fn open(dir: &Path) -> std::io::Result<(Self, Recovered)> {
+        file::make_private_dir(dir)?;
+        let desired = file::load::<DesiredLedger>(&dir.join(DESIRED));
+        let mut local = match file::load::<LocalLedger>(&dir.join(LOCAL)) {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::error!(%error, "{LOCAL} is not usable: holds and restart outcomes are forgotten");
+                LocalLedger {
+                    worker_starts: seconds_since_1970(),
+                    ..LocalLedger::default()
+                }
+            }
+        };
+        local.worker_starts += 1;
+        if let Err(error) = file::store(dir, LOCAL, &local) {
+            // Not counted, so the next start must not count from here: seconds outrun any count of starts.
+            tracing::error!(%error, "{LOCAL} could not be written");
+            local.worker_starts = local.worker_starts.max(seconds_since_1970());
+        }
+        let (jobs, inbox) = mpsc::channel(JOBS_MAX);
+        let durable = desired.as_ref().ok().cloned().unwrap_or_default();
+        let shared = Arc::new(Shared {
+            desired: Mutex::new(Arc::new(durable)),
+            notes: Mutex::default(),
+        });
+        let writer = Writer {
+            dir: dir.to_owned(),
+            shared: Arc::clone(&shared),
+            local: local.clone(),
+        };
+        crate::vital::spawn("journal", move || writer.run(inbox))?;
+        Ok((Self { shared, jobs }, Recovered { desired, local }))
+    }
+
+    /// The newest durable configuration. Empty when there is none or it can not be trusted.
     pub(crate) fn desired(&self) -> DesiredLedger {
-        todo!("owner: supervisor")
+        DesiredLedger::clone(&lock(&self.shared.desired))
     }
 
     /// Makes a configuration durable. Returns when it is.
-    pub(crate) async fn store_desired(&self, _ledger: DesiredLedger) -> Result<(), JournalError> {
-        todo!("owner: supervisor")
+    ///
+    /// # Errors
+    /// When it could not be written; the former one is still there.
+    pub(crate) async fn store_desired(&self, ledger: DesiredLedger) -> Result<(), JournalError> {
+        self.ask(|answer| Job::Desired(Box::new(ledger), answer))
+            .await
+    }
+
+    /// Makes holds durable, each in the place of its daemon's former one, all or none. Returns when they are.
+    ///
+    /// # Errors
+    /// When they could not be written; the former ones are still there.
+    pub(crate) async fn store_holds(
+        &self,
+        holds: Vec<(DaemonId, LedgerHold)>,
+    ) -> Result<(), JournalError> {
+        self.ask(|answer| Job::Holds(holds, answer)).await
+    }
+
+    /// Takes a hold out, soon.
+    pub(crate) fn hold_ended(&self, daemon: DaemonId) {
+        self.note(daemon, NoteKind::HoldEnded, Note::HoldEnded);
+    }
+
+    /// Writes how a restart ended, soon.
+    pub(crate) fn settled(&self, daemon: DaemonId, generation: i64, outcome: RestartOutcome) {
+        self.note(
+            daemon,
+            NoteKind::Settled,
+            Note::Settled(generation, outcome),
+        );
+    }
+
+    /// Takes everything about a daemon out, soon.
+    pub(crate) fn forget(&self, daemon: DaemonId) {
+        self.note(daemon, NoteKind::Forgotten, Note::Forgotten);
+    }
+
+    fn note(&self, daemon: DaemonId, kind: NoteKind, note: Note) {
+        lock(&self.shared.notes).insert((daemon, kind), note);
+        // When the queue is full, the jobs in it will take the note along.
+        let _ = self.jobs.try_send(Job::Notes);
+    }
+
+    async fn ask(&self, job: impl FnOnce(Answer) -> Job) -> Result<(), JournalError> {
+        let ended = || JournalError("its thread has ended".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let sent = self.jobs.send(job(answer)).await;
+        sent.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
     }
 }
+
+/// Reads the configuration without taking part in writing it, for people.
+///
+/// # Errors
+/// Why it can not be trusted.
+pub(crate) fn read_desired(dir: &Path) -> Result<DesiredLedger, String> {
+    file::load(&dir.join(DESIRED))
+}
+
+/// The thread's own state.
+struct Writer {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+    /// As on disk, but for notes whose write failed: they go with the next one.
+    local: LocalLedger,
+}
+
+impl Writer {
+    fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut batch = Vec::with_capacity(JOBS_MAX);
+        while inbox.blocking_recv_many(&mut batch, JOBS_MAX) > 0 {
+            self.local_part(&mut batch);
+            for job in batch.drain(..) {
+                if let Job::Desired(ledger, answer) = job {
+                    // The caller may have gone; the ledger is durable all the same.
+                    let _ = answer.send(self.write_desired(*ledger));
+                }
+            }
+        }
+    }
+
+    fn write_desired(&self, ledger: DesiredLedger) -> Result<(), JournalError> {
+        file::store(&self.dir, DESIRED, &ledger).map_err(|e| JournalError(e.to_string()))?;
+        *lock(&self.shared.desired) = Arc::new(ledger);
+        Ok(())
+    }
+
+    /// All notes and holds of a batch in one write.
+    fn local_part(&mut self, batch: &mut Vec<Job>) {
+        let before = self.local.clone();
+        // Notes first: a note that was made after a hold was asked for can only be about an older hold, because the
+        // engine hears of a hold after it is durable.
+        let notes = std::mem::take(&mut *lock(&self.shared.notes));
+        for ((daemon, _), note) in notes {
+            self.apply(daemon, &note);
+        }
+        let noted = self.local.clone();
+        let mut answers = Vec::new();
+        for job in std::mem::take(batch) {
+            match job {
+                Job::Holds(holds, answer) => {
+                    let replaced = |id: &DaemonId| holds.iter().any(|(new, _)| new == id);
+                    self.local.holds.retain(|(id, _)| !replaced(id));
+                    self.local.holds.extend(holds);
+                    answers.push(answer);
+                }
+                Job::Notes => {}
+                other @ Job::Desired(..) => batch.push(other),
+            }
+        }
+        if self.local == before && answers.is_empty() {
+            return;
+        }
+        let written = file::store(&self.dir, LOCAL, &self.local);
+        if let Err(error) = &written {
+            tracing::error!(%error, "{LOCAL} could not be written");
+            // A refused hold is none; notes are facts and stay.
+            self.local = noted;
+        }
+        let written = written.map_err(|error| JournalError(error.to_string()));
+        for answer in answers {
+            let _ = answer.send(written.clone());
+        }
+    }
+
+    fn apply(&mut self, daemon: DaemonId, note: &Note) {
+        match note {
+            Note::HoldEnded => self.local.holds.retain(|(id, _)| *id != daemon),
+            Note::Settled(generation, outcome) => {
+                self.local.settled.retain(|(id, ..)| *id != daemon);
+                self.local.settled.push((daemon, *generation, *outcome));
+            }
+            Note::Forgotten => {
+                self.local.holds.retain(|(id, _)| *id != daemon);
+                self.local.settled.retain(|(id, ..)| *id != daemon);
+            }
+        }
+    }
+}
+
+fn seconds_since_1970() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A panic elsewhere leaves these values whole: they are replaced, never edited in place.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

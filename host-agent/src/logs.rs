@@ -1,12 +1,46 @@
 //! The log path: FIFO → splice → file, and readers of the file.
+//!
+//! ```text
+//! Logs ── inbox ──▶ file thread (one per user, that user's identity)
+//!                     └─ log (one per daemon): FIFOs ─tee: look─ splice ─▶ ~user/.zhylon/daemon-….log
+//!                          └─ index: whose bytes come next, before they move ─▶ state_dir/logs/…/index
+//! LogReader ── published end (watch) + index + file
+//! ```
+//!
+//! Nobody outside the file threads touches a user's home, and nothing here waits for one. The bytes are never in our hands on
+//! their way, so no kill loses them; the index says before each move whose they are, so no kill mixes them up.
 
+mod desk;
+mod entries;
+mod entry;
+mod home;
+mod inbox;
+mod index;
+mod log;
+mod pipe;
+mod reader;
+mod registry;
+mod segment;
+mod thread;
+
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use host_agent_engine::input::Run;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use zhylon_shared::id::DaemonId;
+
+use self::inbox::Command;
+pub(crate) use self::reader::LogReader;
+use self::registry::Room;
+
+/// How long a reader waits for a log's first look at its file. A home that takes longer hangs.
+const READER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The operating system user whose file it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,49 +57,6 @@ pub(crate) struct Owner {
 pub(crate) enum LogEvent {
     /// Every byte of this run is in the file (or counted as a gap); its FIFO is closed here and can go.
     Drained(Run),
-}
-
-/// Handle to the log threads.
-#[derive(Debug, Clone)]
-pub(crate) struct Logs {}
-
-impl Logs {
-    /// Starts the room. `index_dir` is `state_dir/logs` (0700). Events go to `events`.
-    pub(crate) fn start(
-        _index_dir: PathBuf,
-        _events: mpsc::Sender<LogEvent>,
-    ) -> std::io::Result<Self> {
-        todo!("owner: logs")
-    }
-
-    /// Makes a daemon's log known, so that it can be read and written. Repeating it with another owner begins a new file there.
-    /// Never blocks on the user's home.
-    pub(crate) fn register(&self, _daemon: DaemonId, _owner: Owner) {
-        todo!("owner: logs")
-    }
-
-    /// Takes over the read end (O_RDONLY|O_NONBLOCK) of a run's FIFO. `register` came before. Never blocks.
-    pub(crate) fn attach(&self, _run: Run, _fifo: OwnedFd) {
-        todo!("owner: logs")
-    }
-
-    /// The run's main process ended and its tree is gone: what is in the FIFO is all there will be.
-    pub(crate) fn ended(&self, _run: Run) {
-        todo!("owner: logs")
-    }
-
-    /// The daemon was deleted: close its files. They stay where they are.
-    pub(crate) fn forget(&self, _daemon: DaemonId) {
-        todo!("owner: logs")
-    }
-
-    /// A reader of a daemon's log; `None` if it is not registered.
-    pub(crate) async fn reader(
-        &self,
-        _daemon: DaemonId,
-    ) -> Result<Option<LogReader>, std::io::Error> {
-        todo!("owner: logs")
-    }
 }
 
 /// One event of a log.
@@ -87,41 +78,89 @@ pub(crate) enum LogItem {
     },
 }
 
-/// Reads one daemon's log by position. Positions count the bytes of the daemon's own stream since creation.
-#[derive(Debug)]
-pub(crate) struct LogReader {}
+/// Handle to the log threads. They end with the last handle; what is in FIFOs then stays there.
+#[derive(Debug, Clone)]
+pub(crate) struct Logs {
+    room: Arc<Room>,
+}
 
-impl LogReader {
-    /// Position of the current end.
-    pub(crate) fn end(&self) -> u64 {
-        todo!("owner: logs")
+impl Logs {
+    /// Starts the room. `index_dir` is `state_dir/logs` (0700). Events go to `events`.
+    ///
+    /// # Errors
+    /// When `index_dir` cannot be made.
+    pub(crate) fn start(index_dir: PathBuf, events: mpsc::Sender<LogEvent>) -> io::Result<Self> {
+        index::make_dir(&index_dir)?;
+        let room = Arc::new(Room::new(index_dir, events));
+        Ok(Self { room })
     }
 
-    /// Position from which `lines` whole lines remain until the end (of one instance only, if given).
-    pub(crate) fn tail_position(
-        &self,
-        _lines: u32,
-        _instance: Option<u32>,
-    ) -> std::io::Result<u64> {
-        todo!("owner: logs")
+    /// Makes a daemon's log known, so that it can be read and written. Repeating it with another owner begins a new file there.
+    /// Never blocks on the user's home.
+    pub(crate) fn register(&self, daemon: DaemonId, owner: Owner) {
+        self.room.register(daemon, owner);
     }
 
-    /// The last `bytes` bytes of the log, for `supervisorctl tail`.
-    pub(crate) fn last_bytes(&self, _bytes: usize) -> std::io::Result<Vec<u8>> {
-        todo!("owner: logs")
+    /// Takes over the read end (O_RDONLY|O_NONBLOCK) of a run's FIFO. `register` came before. Never blocks.
+    pub(crate) fn attach(&self, run: Run, fifo: OwnedFd) {
+        // Nothing is asked of the FIFO here: a killed agent that hangs in a dead home may hold its lock.
+        let daemon = run.slot.daemon;
+        match self.room.registry().logs.get_mut(&daemon) {
+            Some(known) => {
+                self.room.find_index(daemon, known);
+                known.inbox.push(Command::Attach(run, fifo));
+            }
+            None => tracing::error!(%daemon, "a run of a log that is not known: it is not written"),
+        }
     }
 
-    /// The next item at `position`, at most `max_bytes` of data; `None` when there is nothing yet. Never waits.
-    pub(crate) fn next(
-        &self,
-        _position: u64,
-        _max_bytes: usize,
-    ) -> std::io::Result<Option<LogItem>> {
-        todo!("owner: logs")
+    /// The run's main process ended and its tree is gone: what is in the FIFO is all there will be.
+    pub(crate) fn ended(&self, run: Run) {
+        if let Some(known) = self.room.registry().logs.get(&run.slot.daemon) {
+            known.inbox.push(Command::Ended(run));
+        } else if self.room.events.try_send(LogEvent::Drained(run)).is_err() {
+            let daemon = run.slot.daemon;
+            tracing::error!(%daemon, "nobody could be told that a run without a log is drained");
+        }
     }
 
-    /// Returns once there is something after `position`, or the daemon is forgotten (then false).
-    pub(crate) async fn wait_after(&mut self, _position: u64) -> bool {
-        todo!("owner: logs")
+    /// The daemon was deleted: close its files. They stay where they are.
+    pub(crate) fn forget(&self, daemon: DaemonId) {
+        let mut registry = self.room.registry();
+        if let Some(known) = registry.logs.remove(&daemon) {
+            known.inbox.push(Command::Forget(daemon));
+            registry.retire(&known.identity);
+        }
+    }
+
+    /// A reader of a daemon's log; `None` if it is not registered.
+    ///
+    /// # Errors
+    /// When its index cannot be opened, or `TimedOut` when its user's home does not answer.
+    pub(crate) async fn reader(&self, daemon: DaemonId) -> Result<Option<LogReader>, io::Error> {
+        let (index, mut published) = {
+            let registry = self.room.registry();
+            let Some(known) = registry.logs.get(&daemon) else {
+                return Ok(None);
+            };
+            let index = known.index.clone().ok_or_else(|| {
+                io::Error::other("the log's index could not be opened: see the agent's own log")
+            })?;
+            (index, known.published.clone())
+        };
+        match timeout(READER_PATIENCE, published.wait_for(|now| now.ready)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Ok(None),
+            Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the home of the log's user does not answer",
+                ));
+            }
+        }
+        Ok(Some(LogReader::new(index, published)))
     }
 }
+
+#[cfg(test)]
+mod tests;

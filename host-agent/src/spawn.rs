@@ -1,1 +1,180 @@
-//! Starting processes.
+//! Starting processes: users, policy, FIFO, cgroup, orders, `zhylon-exec`. Two threads do it, so that neither the engine
+//! nor another start waits for a disk or a name service.
+//!
+//! Owns everything between "this run shall start" and "its process exists", and what run records and cgroups say about
+//! processes. Must never decide what starts, stops or starts again.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use host_agent_engine::input::{Run, StartError};
+use host_agent_keeper::WorkerEnd;
+use host_agent_keeper::protocol::RunKey;
+use host_agent_sys::orders::{StartFailure, StartStep};
+use rustix::process::{Pid, Resource, Rlimit};
+use tokio::sync::mpsc;
+use zhylon_shared::spec::DaemonSpec;
+
+use self::cgroup::Cgroups;
+use self::fifo::Fifos;
+pub(crate) use self::helper::Helper;
+use self::record::Records;
+use self::tree::Tree;
+use self::users::Users;
+use crate::config::Policy;
+use crate::logs::Owner;
+
+pub(crate) mod cgroup;
+mod environment;
+pub(crate) mod fifo;
+mod helper;
+pub(crate) mod program;
+pub(crate) mod record;
+mod start;
+pub(crate) mod tree;
+pub(crate) mod users;
+
+pub(crate) use self::start::hold;
+
+/// Threads that start processes: a thousand starts are a third faster with two than with one, and not with more.
+const SPAWNERS: usize = 2;
+/// Starts handed to the threads. Full: the owner keeps the rest, at most one per slot, and hands them on as these end.
+pub(crate) const STARTS_MAX: usize = 64;
+
+/// What every start stands on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) helper: Helper,
+    pub(crate) records: Records,
+    pub(crate) fifos: Fifos,
+    /// `None`: this host (or this user) has none.
+    pub(crate) cgroups: Option<Cgroups>,
+    pub(crate) policy: Policy,
+    pub(crate) users: Users,
+    pub(crate) boot_id: String,
+    /// Limit of open files of every daemon: what the agent was born with.
+    pub(crate) nofile: Option<(u64, u64)>,
+    pub(crate) keeper: Arc<WorkerEnd>,
+}
+
+/// One start to make.
+#[derive(Debug)]
+pub(crate) struct StartOrder {
+    pub(crate) run: Run,
+    pub(crate) spec: Arc<DaemonSpec>,
+    pub(crate) restart_generation: i64,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) run: Run,
+    /// Boxed: an error is all there is in the worst of times, when there are many.
+    pub(crate) result: Result<Box<Born>, StartError>,
+}
+
+/// A process that exists; its helper runs.
+#[derive(Debug)]
+pub(crate) struct Born {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    /// End of file: it became the program. Else a `StartFailure`.
+    pub(crate) status: OwnedFd,
+    /// Read end of its FIFO, non-blocking.
+    pub(crate) fifo: OwnedFd,
+    pub(crate) fifo_name: String,
+    pub(crate) tree: Tree,
+    pub(crate) owner: Owner,
+    pub(crate) attempt: Attempt,
+}
+
+/// What a start tries, to say which part of it failed.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) program: String,
+    pub(crate) directory: PathBuf,
+}
+
+impl Attempt {
+    /// A helper's failure in words.
+    pub(crate) fn failed(&self, failure: StartFailure) -> StartError {
+        let error = io::Error::from_raw_os_error(failure.errno);
+        match failure.step {
+            StartStep::Exec => program::exec_error(&self.program, &error),
+            StartStep::Chdir => {
+                program::other(format!("chdir {}: {error}", self.directory.display()))
+            }
+            step => program::other(format!("{}: {error}", step.words())),
+        }
+    }
+}
+
+/// The threads.
+#[derive(Debug, Clone)]
+pub(crate) struct Spawners {
+    queue: SyncSender<StartOrder>,
+}
+
+impl Spawners {
+    /// Starts the threads; what becomes of each start goes to `done`.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub(crate) fn start(ground: &Arc<Ground>, done: &mpsc::Sender<Started>) -> io::Result<Self> {
+        let (queue, inbox) = sync_channel(STARTS_MAX);
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..SPAWNERS {
+            let (ground, inbox, done) = (Arc::clone(ground), Arc::clone(&inbox), done.clone());
+            crate::vital::spawn("spawner", move || work(&ground, &inbox, &done))?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// Hands over a start. Gives it back when the queue is full.
+    pub(crate) fn submit(&self, order: StartOrder) -> Result<(), StartOrder> {
+        self.queue.try_send(order).map_err(|error| match error {
+            std::sync::mpsc::TrySendError::Full(order)
+            | std::sync::mpsc::TrySendError::Disconnected(order) => order,
+        })
+    }
+}
+
+fn work(ground: &Ground, inbox: &Mutex<Receiver<StartOrder>>, done: &mpsc::Sender<Started>) {
+    loop {
+        let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(order) = next else { return };
+        let result = start::start(ground, &order).map(Box::new);
+        let run = order.run;
+        if done.blocking_send(Started { run, result }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Raises the agent's own limit of open files as far as it goes (it needs a few per daemon). Returns what it was.
+pub(crate) fn raise_open_files() -> Option<(u64, u64)> {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    // `None` of rustix means unlimited, which the kernel never allows for open files.
+    before.current.zip(before.maximum)
+}
+
+/// The keeper's word for a run.
+pub(crate) fn key(run: &Run) -> RunKey {
+    let mut daemon = [0; zhylon_shared::id::BARE_LEN];
+    daemon.copy_from_slice(run.slot.daemon.bare().as_bytes());
+    RunKey {
+        daemon,
+        index: run.slot.index,
+        generation: run.generation,
+    }
+}

@@ -1,16 +1,47 @@
 //! The tokio shell around the engine: one task owns it, everyone else holds a [`SupervisorHandle`].
+//!
+//! Owns the engine, the runs there are (pidfds, trees, FIFOs' names) and the board everybody reads. Must never decide
+//! what should happen next (that is the engine's), never wait for a disk, a home or a name service, and never kill by a
+//! bare pid.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`core`] | the loop: what happened → engine → effects → board |
+//! | [`runs`] | the runs there are and the one epoll descriptor they are waited for with |
+//! | [`ends`] | from "its pidfd is readable" to "nothing of it is left" |
+//! | [`restore`] | what a dead worker left: run records, cgroups, FIFOs |
+//! | [`queries`] | questions that may take long: users, checks |
+//! | [`board`] | the newest state of every daemon, for readers |
+//! | [`clock`] | engine time |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use host_agent_engine::effect::CommandOutcome;
-use host_agent_engine::input::{Action, CommandTarget, DesiredDaemon, Slot};
+use host_agent_engine::input::{Action, CommandTarget, DesiredDaemon, Hold, Slot};
 use host_agent_engine::time::Time;
 use host_agent_engine::view::DaemonView;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
+use zhylon_shared::state::DesiredState;
+
+use self::board::Board;
+use crate::journal::{Journal, LedgerHold};
+
+mod board;
+mod clock;
+mod core;
+mod ends;
+mod queries;
+mod restore;
+mod runs;
+
+pub(crate) use self::core::{Core, Setup};
+
+/// Requests on their way to the owner. Full: the asker waits; the owner never does.
+const REQUESTS_MAX: usize = 64;
 
 /// One daemon as the host last saw it.
 #[derive(Debug, Clone)]
@@ -45,48 +76,161 @@ pub(crate) enum Refused {
     ShuttingDown,
 }
 
+/// What became of a command's slots.
+type Outcomes = Vec<(Slot, CommandOutcome)>;
+
+/// What a handle asks of the owner. An answer that does not come means that the owner is ending.
+#[derive(Debug)]
+enum Request {
+    Desire(Vec<DesiredDaemon>, oneshot::Sender<()>),
+    Command {
+        action: Action,
+        targets: Vec<CommandTarget>,
+        hold: Option<Hold>,
+        answer: oneshot::Sender<Outcomes>,
+    },
+    Forget(DaemonId, oneshot::Sender<()>),
+    StopDaemons,
+}
+
 /// The only door to the engine.
 #[derive(Debug, Clone)]
-pub(crate) struct SupervisorHandle {}
+pub(crate) struct SupervisorHandle {
+    requests: mpsc::Sender<Request>,
+    board: Arc<Board>,
+    journal: Journal,
+}
 
 impl SupervisorHandle {
     /// Hands over the complete set, already durable in the ledger.
-    pub(crate) async fn desire(&self, _set: Vec<DesiredDaemon>) -> Result<(), Refused> {
-        todo!("owner: supervisor")
+    pub(crate) async fn desire(&self, set: Vec<DesiredDaemon>) -> Result<(), Refused> {
+        self.ask(|answer| Request::Desire(set, answer)).await
     }
 
     /// Carries out a local request: writes the hold, acts, and returns when every addressed instance settled.
     pub(crate) async fn command(
         &self,
-        _action: Action,
-        _targets: Vec<CommandTarget>,
-        _by: Operator,
+        action: Action,
+        targets: Vec<CommandTarget>,
+        by: Operator,
     ) -> Result<Vec<(Slot, CommandOutcome)>, Refused> {
-        todo!("owner: supervisor")
+        let targets: Vec<_> = targets.into_iter().map(|t| self.widened(t)).collect();
+        let state = match action {
+            Action::Stop => Some(DesiredState::Stopped),
+            Action::Start | Action::Restart => Some(DesiredState::Running),
+            Action::Signal(_) => None,
+        };
+        let mut newest = None;
+        if let Some(state) = state {
+            let holds = self.holds(&targets, state, &by);
+            newest = holds.first().map(|(_, hold)| hold.clone());
+            if !holds.is_empty() {
+                // Persist, then act.
+                self.journal.store_holds(holds).await?;
+            }
+        }
+        let hold = newest.map(|hold| Hold {
+            state: hold.state,
+            by: hold.by,
+            time_ms: hold.time_ms,
+            intent_generation: hold.intent_generation,
+        });
+        tracing::info!(by = by.name, ?action, ?targets, "local command");
+        self.ask(|answer| Request::Command {
+            action,
+            targets,
+            hold,
+            answer,
+        })
+        .await
     }
 
     /// All daemons, newest state, ordered by id.
     pub(crate) fn snapshot(&self) -> BTreeMap<DaemonId, Arc<DaemonEntry>> {
-        todo!("owner: supervisor")
+        self.board.snapshot()
     }
 
     /// One daemon.
-    pub(crate) fn daemon(&self, _id: &DaemonId) -> Option<Arc<DaemonEntry>> {
-        todo!("owner: supervisor")
+    pub(crate) fn daemon(&self, id: &DaemonId) -> Option<Arc<DaemonEntry>> {
+        self.board.daemon(id)
     }
 
     /// The board's version: raised with every change; wait on it, then compare entries' versions.
     pub(crate) fn version(&self) -> watch::Receiver<u64> {
-        todo!("owner: supervisor")
+        self.board.version()
     }
 
     /// The api-server knows that this daemon is gone.
-    pub(crate) async fn forget(&self, _id: DaemonId) {
-        todo!("owner: supervisor")
+    pub(crate) async fn forget(&self, id: DaemonId) {
+        // If the owner is ending there is nobody left who would remember.
+        let _ = self.ask(|answer| Request::Forget(id, answer)).await;
+    }
+
+    /// Stops every daemon with its own signal and grace and starts none until the worker is started anew. Desired states
+    /// and holds stay as they are. Returns at once.
+    pub(crate) async fn stop_daemons(&self) {
+        // If the owner is ending it is too late, and whoever asked sees that the daemons still run.
+        let _ = self.requests.send(Request::StopDaemons).await;
     }
 
     /// Wall-clock time of an engine time.
-    pub(crate) fn wall(&self, _time: Time) -> SystemTime {
-        todo!("owner: supervisor")
+    #[expect(
+        clippy::unused_self,
+        reason = "times come from the engine behind this handle; another one's would mean nothing"
+    )]
+    pub(crate) fn wall(&self, time: Time) -> SystemTime {
+        clock::wall(time)
+    }
+
+    /// The only instance of a daemon is the daemon: what is asked of it is remembered as a hold.
+    fn widened(&self, target: CommandTarget) -> CommandTarget {
+        match target {
+            CommandTarget::Instance(Slot { daemon, index: 0 })
+                if self
+                    .daemon(&daemon)
+                    .is_some_and(|entry| entry.spec.processes() == 1) =>
+            {
+                CommandTarget::Daemon(daemon)
+            }
+            target => target,
+        }
+    }
+
+    /// The holds that a command over whole daemons writes.
+    fn holds(
+        &self,
+        targets: &[CommandTarget],
+        state: DesiredState,
+        by: &Operator,
+    ) -> Vec<(DaemonId, LedgerHold)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time_ms = now.map_or(0, |since| since.as_millis());
+        let daemons: BTreeSet<DaemonId> = targets
+            .iter()
+            .filter_map(|target| match target {
+                CommandTarget::Daemon(daemon) => Some(*daemon),
+                CommandTarget::Instance(_) => None,
+            })
+            .collect();
+        let hold = |daemon| {
+            let hold = LedgerHold {
+                state,
+                by: by.name.clone(),
+                time_ms: u64::try_from(time_ms).unwrap_or(u64::MAX),
+                intent_generation: self.board.intent_generation(&daemon)?,
+            };
+            Some((daemon, hold))
+        };
+        daemons.into_iter().filter_map(hold).collect()
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Refused> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(request(answer)).await;
+        sent.map_err(|_| Refused::ShuttingDown)?;
+        answered.await.map_err(|_| Refused::ShuttingDown)
     }
 }

@@ -1,1 +1,56 @@
-//! tests
+//! The roof: a whole system as a person gets it from `cargo xtask up`, and the words tests tell their stories with.
+//! Public behaviour only; nothing here imports the api-server or the agent.
+
+pub mod daemons;
+pub mod php;
+pub mod world;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+pub use world::World;
+
+/// The longest wait for anything that should take well under a second, on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` gives something; panics with `what` when it does not within [`PATIENCE`].
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The same for something that must be asked asynchronously.
+pub async fn eventually_async<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether a test that needs root can run; if not, says so past the test runner's capture.
+#[must_use]
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip(test, "needs root");
+    }
+    root
+}
+
+/// Says that a test is skipped, and why, past the test runner's capture.
+pub fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "\nSKIPPED {test}: {why}");
+}

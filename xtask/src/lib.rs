@@ -1,6 +1,7 @@
 //! What is done with this repository: build, start, stop, test, measure, keep tidy. A library too, so that the tests
 //! start the very programs that `up` starts.
 
+pub mod bench;
 pub mod build;
 pub mod down;
 pub mod runner;

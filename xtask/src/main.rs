@@ -26,6 +26,8 @@ enum Command {
     Test(xtask::test::Args),
     /// Checks what a compiler can not: floors, licences, sources, lints, file sizes.
     Tidy,
+    /// Measures us beside a floor and beside peers, in one run.
+    Bench(xtask::bench::Args),
     /// Builds the programs and prints the directory they are in.
     Build {
         /// Optimised.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Up(args) => xtask::up::run(&args),
         Command::Down(args) => xtask::down::run(&args),
         Command::Test(args) => xtask::test::run(&args),
+        Command::Bench(args) => xtask::bench::run(&args),
         Command::Tidy => xtask::tidy::run(),
         Command::Build { release } => {
             let profile = if release {

@@ -5,7 +5,7 @@ pub mod api;
 mod install;
 pub mod layout;
 pub mod processes;
-mod steps;
+pub(crate) mod steps;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

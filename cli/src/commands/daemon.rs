@@ -52,7 +52,7 @@ pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Re
                 wait: wait.wait && !validate_only,
                 ..wait
             };
-            finish(client, daemon, &wait, |d| running(d), output).await
+            finish(client, daemon, &wait, running, output).await
         }
         DaemonVerb::List { server, team } => {
             let all = list(client, server, team).await?;

@@ -1,1 +1,17 @@
-//! host-agent/sys
+//! The few kernel calls that need unsafe code, each behind a safe function.
+//!
+//! Owns every `unsafe` block of the workspace. What rustix offers safely is not wrapped again; nothing here keeps
+//! state, starts threads, writes logs or decides anything.
+#![expect(
+    unsafe_code,
+    reason = "this crate is where the workspace keeps its unsafe code"
+)]
+
+pub mod exec;
+pub mod identity;
+pub mod orders;
+pub mod process;
+#[cfg(feature = "tokio")]
+pub mod readiness;
+pub mod signals;
+pub mod spawn;

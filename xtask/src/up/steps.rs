@@ -21,12 +21,12 @@ const SAMPLE: &str = "/bin/sh -c 'n=0; while :; do n=$((n+1)); echo \"tick $n\";
 const SAMPLE_NAME: &str = "sample";
 
 /// The public address.
-pub(super) fn api_url(record: &Record) -> String {
+pub(crate) fn api_url(record: &Record) -> String {
     format!("https://127.0.0.1:{}", record.api_port)
 }
 
 /// The certificates that clients trust.
-pub(super) fn ca_file(layout: &Layout) -> PathBuf {
+pub(crate) fn ca_file(layout: &Layout) -> PathBuf {
     layout.api().join("public-ca.pem")
 }
 

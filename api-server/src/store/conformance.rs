@@ -1,0 +1,264 @@
+//! What every database must do alike. One suite; each supported database runs it.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::access::{Access, Actor, Membership, PermissionSet, Rule, TeamGrant, authorize};
+use crate::clock::Clock;
+use crate::domain::{BootstrapNames, bootstrap};
+use zhylon_shared::id::{DaemonId, ServerId, TeamId, UserId};
+
+static RULE: Rule = Rule {
+    method: "test",
+    access: Access::Member,
+};
+
+struct Bench {
+    store: Store,
+    team: TeamGrant,
+    stranger: TeamGrant,
+    server: ServerId,
+    now: SystemTime,
+}
+
+fn grant(team: TeamId) -> TeamGrant {
+    let user = UserId::random().unwrap();
+    let actor = Actor {
+        user,
+        operator: false,
+        acting: None,
+    };
+    let membership = Membership {
+        team,
+        user,
+        owner: true,
+        permissions: PermissionSet::default(),
+    };
+    authorize(&RULE, &actor, Some(&membership)).unwrap()
+}
+
+async fn bench(store: Store) -> Bench {
+    let now = from_millis(1_800_000_000_000);
+    let names = BootstrapNames {
+        operator: "o".to_owned(),
+        owner: "a".to_owned(),
+        team: "t".to_owned(),
+    };
+    let made = bootstrap(&store, &Clock::system(), names).await.unwrap();
+    let team = grant(made.team);
+    let server = NewServer {
+        id: ServerId::random().unwrap(),
+        name: "s".to_owned(),
+        create_time: now,
+        config_epoch: "e".to_owned(),
+    };
+    store.create_server(&team, &server).await.unwrap();
+    Bench {
+        store,
+        team,
+        stranger: grant(TeamId::random().unwrap()),
+        server: server.id,
+        now,
+    }
+}
+
+impl Bench {
+    fn new_daemon(&self, name: Option<&str>) -> NewDaemon {
+        NewDaemon {
+            id: DaemonId::random().unwrap(),
+            server_id: self.server,
+            change: DaemonChange {
+                name: name.map(str::to_owned),
+                spec: "{}".to_owned(),
+                environment: vec![0, 255],
+                environment_names: "[]".to_owned(),
+                desired_running: true,
+                intent_generation: 1,
+                restart: None,
+            },
+            now: self.now,
+            quota: 3,
+            validate_only: false,
+        }
+    }
+
+    async fn revision(&self) -> i64 {
+        let server = self.store.server(self.server).await.unwrap();
+        server.unwrap().revision
+    }
+}
+
+/// A write of another team finds nothing and raises nothing, whatever id it names.
+async fn writes_are_held_against_their_grant(bench: &Bench) {
+    let new = bench.new_daemon(None);
+    let (store, stranger) = (&bench.store, &bench.stranger);
+    let made = store.create_daemon(stranger, &new).await;
+    assert!(matches!(made, Err(Error::Gone)));
+    let row = store.create_daemon(&bench.team, &new).await.unwrap();
+    let key = (bench.server, row.id);
+    let before = bench.revision().await;
+    let keep = |_: &DaemonRow| -> Result<DaemonChange, Error> { Ok(new.change.clone()) };
+    let changed = store
+        .change_daemon(stranger, key, bench.now, false, keep)
+        .await;
+    assert!(matches!(changed, Err(Error::Gone)));
+    let deleted = store
+        .delete_daemon(stranger, key.0, key.1, |_| Ok::<_, Error>(()))
+        .await;
+    assert!(matches!(deleted, Err(Error::Gone)));
+    let deleted = store.delete_server(stranger, bench.server, true).await;
+    assert!(matches!(deleted, Err(Error::Gone)));
+    let enrollment = NewEnrollment {
+        id: zhylon_shared::id::EnrollmentId::random().unwrap(),
+        server_id: bench.server,
+        secret_hash: zhylon_shared::token::SecretHash([0; 32]),
+        create_time: bench.now,
+        expire_time: bench.now,
+    };
+    let made = store.create_enrollment(stranger, &enrollment).await;
+    assert!(matches!(made, Err(Error::Gone)));
+    assert_eq!(bench.revision().await, before);
+    // A daemon under a server that is not its own is not found either.
+    let other = NewServer {
+        id: ServerId::random().unwrap(),
+        name: "s2".to_owned(),
+        create_time: bench.now,
+        config_epoch: "e".to_owned(),
+    };
+    store.create_server(&bench.team, &other).await.unwrap();
+    let changed = store
+        .change_daemon(&bench.team, (other.id, row.id), bench.now, false, keep)
+        .await;
+    assert!(matches!(changed, Err(Error::Gone)));
+    store
+        .delete_daemon(&bench.team, key.0, key.1, |_| Ok::<_, Error>(()))
+        .await
+        .unwrap();
+}
+
+/// Every write raises the revision by one, and what is refused raises nothing.
+async fn revisions_rise_with_writes_only(bench: &Bench) {
+    let store = &bench.store;
+    let start = bench.revision().await;
+    let new = bench.new_daemon(Some("n"));
+    let row = store.create_daemon(&bench.team, &new).await.unwrap();
+    assert_eq!(row.changed_revision, start + 1);
+    assert_eq!(row.environment, [0, 255]);
+    let twin = bench.new_daemon(Some("n"));
+    let taken = store.create_daemon(&bench.team, &twin).await;
+    assert!(matches!(taken, Err(Error::Taken)));
+    let dry = NewDaemon {
+        validate_only: true,
+        ..bench.new_daemon(None)
+    };
+    store.create_daemon(&bench.team, &dry).await.unwrap();
+    assert!(store.daemon(dry.id).await.unwrap().is_none());
+    assert_eq!(bench.revision().await, start + 1);
+    let key = (bench.server, row.id);
+    let refuse = |_: &DaemonRow| Err(Error::Full(7));
+    let refused = store
+        .change_daemon(&bench.team, key, bench.now, false, refuse)
+        .await;
+    assert!(matches!(refused, Err(Error::Full(7))));
+    assert_eq!(bench.revision().await, start + 1);
+    let more = [bench.new_daemon(None), bench.new_daemon(None)];
+    for new in &more {
+        store.create_daemon(&bench.team, new).await.unwrap();
+    }
+    let full = store
+        .create_daemon(&bench.team, &bench.new_daemon(None))
+        .await;
+    assert!(matches!(full, Err(Error::Full(3))));
+    assert_eq!(bench.revision().await, start + 3);
+    for id in [row.id, more[0].id, more[1].id] {
+        store
+            .delete_daemon(&bench.team, bench.server, id, |_| Ok::<_, Error>(()))
+            .await
+            .unwrap();
+    }
+    assert_eq!(bench.revision().await, start + 6);
+}
+
+/// Many writers at once: no revision is given twice, none is lost.
+async fn writers_queue(bench: &Bench) {
+    let start = bench.revision().await;
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let (store, team) = (bench.store.clone(), bench.team);
+        let mut new = bench.new_daemon(Some(&format!("w{n}")));
+        new.quota = 1000;
+        writers.spawn(async move {
+            let row = store.create_daemon(&team, &new).await;
+            row.unwrap().changed_revision
+        });
+    }
+    let mut given = writers.join_all().await;
+    given.sort_unstable();
+    let expected: Vec<_> = (start + 1..=start + 40).collect();
+    assert_eq!(given, expected);
+}
+
+async fn suite(store: Store) {
+    let bench = bench(store).await;
+    writes_are_held_against_their_grant(&bench).await;
+    revisions_rise_with_writes_only(&bench).await;
+    writers_queue(&bench).await;
+}
+
+#[tokio::test]
+async fn sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    suite(Store::open_sqlite(&dir.path().join("db")).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_second_api_server_on_the_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let first = Store::open_sqlite(&path).await.unwrap();
+    let second = Store::open_sqlite(&path).await.unwrap_err();
+    assert!(matches!(second, Error::InUse { .. }));
+    let text = second.to_string();
+    assert!(text.contains("in use by another api-server") && text.contains("db.lock"));
+    drop(first);
+    reopens(&path).await;
+}
+
+/// The lock goes when the last connection has: pools close in the background.
+async fn reopens(path: &Path) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open_sqlite(path).await {
+            Ok(_) => return,
+            Err(Error::InUse { .. }) if std::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let bench = bench(Store::open_sqlite(&path).await.unwrap()).await;
+    let new = bench.new_daemon(Some("kept"));
+    bench.store.create_daemon(&bench.team, &new).await.unwrap();
+    drop(bench);
+    let store = Store::open_sqlite(&path).await.unwrap();
+    let row = store.daemon(new.id).await.unwrap().unwrap();
+    assert_eq!(row.name.as_deref(), Some("kept"));
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let text = "not a database ".repeat(500);
+    std::fs::write(&path, &text).unwrap();
+    let refused = Store::open_sqlite(&path).await.unwrap_err();
+    assert!(matches!(refused, Error::File { .. }), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}

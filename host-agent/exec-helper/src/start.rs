@@ -1,0 +1,75 @@
+//! The steps from root to the daemon, in the one order in which they are right.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use host_agent_sys::identity::become_user;
+use host_agent_sys::orders::{ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
+use host_agent_sys::process::close_on_exec_from;
+use host_agent_sys::signals;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, chdir, setpriority_process, setrlimit, setsid, umask};
+use rustix::stdio::dup2_stdin;
+
+use crate::{failed, program, record};
+
+/// Returns only if no program was started.
+pub(crate) fn start(orders: OwnedFd, records: OwnedFd) -> StartFailure {
+    match steps(orders, records) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    }
+}
+
+fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, StartFailure> {
+    let at = |step| move |error: io::Error| failed(step, &error);
+
+    let orders = read_sealed(orders).map_err(at(StartStep::Orders))?;
+    // From here on whoever is killed, this process can be found again.
+    record::write(records, &orders.record).map_err(at(StartStep::Record))?;
+    close_on_exec_from(ORDERS_FD).map_err(at(StartStep::Session))?;
+    signals::reset().map_err(at(StartStep::Session))?;
+    setsid().map_err(|error| failed(StartStep::Session, &error.into()))?;
+    ordinary_priority().map_err(at(StartStep::Priority))?;
+    limit_files(&orders).map_err(at(StartStep::Nofile))?;
+    umask(Mode::from_bits_truncate(orders.umask));
+    no_input().map_err(at(StartStep::Stdin))?;
+    become_user(orders.uid, orders.gid, &orders.groups).map_err(at(StartStep::User))?;
+    // As the user, so that its own rights decide.
+    chdir(&orders.directory).map_err(|error| failed(StartStep::Chdir, &error.into()))?;
+    let error = program::execute(&orders.argv, &orders.env);
+    Err(failed(StartStep::Exec, &error))
+}
+
+/// The agent's own protection from the out-of-memory killer and its niceness are not for daemons.
+fn ordinary_priority() -> io::Result<()> {
+    let score = File::options().write(true).open("/proc/self/oom_score_adj");
+    not_allowed_is_fine(score.and_then(|mut file| file.write_all(b"0")))?;
+    not_allowed_is_fine(setpriority_process(None, 0).map_err(io::Error::from))
+}
+
+/// Without privilege neither can be made stricter; the daemon then runs as its agent does.
+fn not_allowed_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
+}
+
+fn limit_files(orders: &Orders) -> io::Result<()> {
+    let Some((soft, hard)) = orders.nofile else {
+        return Ok(());
+    };
+    let limit = Rlimit {
+        current: Some(soft),
+        maximum: Some(hard),
+    };
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+fn no_input() -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+    Ok(dup2_stdin(null)?)
+}

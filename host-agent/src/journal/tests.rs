@@ -1,0 +1,146 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use zhylon_shared::spec::SpecDraft;
+
+use super::*;
+
+fn id(n: u8) -> DaemonId {
+    DaemonId::from_bare(&format!("{n:018}")).unwrap()
+}
+
+fn ledger(revision: i64) -> DesiredLedger {
+    let draft = SpecDraft {
+        command: "sleep 1".to_owned(),
+        ..SpecDraft::default()
+    };
+    DesiredLedger {
+        config_epoch: "e".to_owned(),
+        revision,
+        hash: vec![1, 2],
+        daemons: vec![LedgerDaemon {
+            id: id(1),
+            spec: DaemonSpec::check(draft).unwrap(),
+            state: DesiredState::Running,
+            intent_generation: 1,
+            restart_generation: 0,
+            revision,
+        }],
+    }
+}
+
+fn hold(by: &str) -> LedgerHold {
+    LedgerHold {
+        state: DesiredState::Stopped,
+        by: by.to_owned(),
+        time_ms: 5,
+        intent_generation: 1,
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_new_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.desired, Ok(DesiredLedger::default()));
+    assert_eq!(recovered.local.worker_starts, 1);
+    journal.store_desired(ledger(7)).await.unwrap();
+    assert_eq!(journal.desired(), ledger(7));
+    journal.settled(id(1), 3, RestartOutcome::Failed);
+    journal
+        .store_holds(vec![(id(1), hold("anna"))])
+        .await
+        .unwrap();
+    journal
+        .store_holds(vec![(id(2), hold("bert"))])
+        .await
+        .unwrap();
+    journal.hold_ended(id(1));
+    // Notes go with the next write.
+    journal
+        .store_holds(vec![(id(2), hold("root"))])
+        .await
+        .unwrap();
+    drop(journal);
+
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.desired, Ok(ledger(7)));
+    assert_eq!(journal.desired(), ledger(7));
+    assert_eq!(recovered.local.holds, [(id(2), hold("root"))]);
+    let settled = [(id(1), 3, RestartOutcome::Failed)];
+    assert_eq!(recovered.local.settled, settled);
+    assert_eq!(recovered.local.worker_starts, 2);
+    for name in [DESIRED, LOCAL] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_can_not_be_written_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    journal.store_desired(ledger(1)).await.unwrap();
+    // A directory in the place of the temporary file: works for root too.
+    for name in [DESIRED, LOCAL] {
+        std::fs::create_dir(dir.path().join(format!("{name}.tmp"))).unwrap();
+    }
+    assert!(journal.store_desired(ledger(2)).await.is_err());
+    assert!(
+        journal
+            .store_holds(vec![(id(1), hold("anna"))])
+            .await
+            .is_err()
+    );
+    assert_eq!(journal.desired(), ledger(1));
+    for name in [DESIRED, LOCAL] {
+        std::fs::remove_dir(dir.path().join(format!("{name}.tmp"))).unwrap();
+    }
+    journal
+        .store_holds(vec![(id(2), hold("anna"))])
+        .await
+        .unwrap();
+    drop(journal);
+    let (_, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.desired, Ok(ledger(1)));
+    assert_eq!(recovered.local.holds, [(id(2), hold("anna"))]);
+}
+
+#[tokio::test]
+async fn every_torn_or_foreign_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    journal.store_desired(ledger(1)).await.unwrap();
+    drop(journal);
+    let path = dir.path().join(DESIRED);
+    let whole = std::fs::read(&path).unwrap();
+    assert!(file::load::<DesiredLedger>(&path).is_ok());
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        file::load::<DesiredLedger>(&path).unwrap_err()
+    };
+    for cut in 0..whole.len() {
+        refused(&whole[..cut]);
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        refused(&flipped);
+    }
+    let mut longer = whole.clone();
+    longer.push(b' ');
+    refused(&longer);
+    let newer = String::from_utf8(whole).unwrap().replacen(" 1 ", " 2 ", 1);
+    assert!(refused(newer.as_bytes()).contains("format version 2"));
+}
+
+#[test]
+fn generations_rise_even_over_a_torn_local_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || Journal::open(dir.path()).unwrap().1.local.worker_starts;
+    let before = (start(), start());
+    assert_eq!(before, (1, 2));
+    std::fs::write(dir.path().join(LOCAL), "{").unwrap();
+    let torn = start();
+    assert!(torn > 2);
+    assert_eq!(start(), torn + 1);
+}

@@ -1,0 +1,316 @@
+use std::io;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zhylon_proto::agent::v1::{
+    LogCaughtUp, LogCredit, LogData, LogUnsubscribe, log_subscribe::Start,
+    stream_logs_request::Frame,
+};
+
+use super::*;
+use crate::link::tests::fakes::{FakeLogs, id};
+
+/// Nothing on this machine takes so long; a test that waits this long has failed.
+const DEADLINE: Duration = Duration::from_secs(20);
+const PLENTY: u64 = 1 << 30;
+
+/// The api-server's end of a log stream.
+struct Server {
+    down: mpsc::Sender<Result<StreamLogsResponse, tonic::Status>>,
+    up: mpsc::Receiver<StreamLogsRequest>,
+    _stream: JoinSet<String>,
+}
+
+impl Server {
+    fn new(logs: &FakeLogs) -> Self {
+        let (down, incoming) = mpsc::channel(16);
+        let (outgoing, up) = mpsc::channel(OUTGOING);
+        let room = LogRoom::new(logs.clone());
+        let mut stream = JoinSet::new();
+        stream.spawn(async move { serve(&room, ReceiverStream::new(incoming), outgoing).await });
+        Self {
+            down,
+            up,
+            _stream: stream,
+        }
+    }
+
+    async fn say(&self, frame: stream_logs_response::Frame) {
+        let frame = Some(frame);
+        self.down
+            .send(Ok(StreamLogsResponse { frame }))
+            .await
+            .unwrap();
+    }
+
+    async fn subscribe(&self, subscription_id: u64, n: u8, change: impl FnOnce(&mut LogSubscribe)) {
+        let mut ask = LogSubscribe {
+            subscription_id,
+            daemon_id: id(n).to_string(),
+            start: Some(Start::Position(0)),
+            follow: true,
+            instance: None,
+            credit_bytes: PLENTY,
+        };
+        change(&mut ask);
+        self.say(stream_logs_response::Frame::Subscribe(ask)).await;
+    }
+
+    async fn credit(&self, subscription_id: u64, bytes: u64) {
+        let credit = LogCredit {
+            subscription_id,
+            bytes,
+        };
+        self.say(stream_logs_response::Frame::Credit(credit)).await;
+    }
+
+    async fn next(&mut self) -> Frame {
+        let request = timeout(DEADLINE, self.up.recv())
+            .await
+            .expect("a frame in time");
+        request.unwrap().frame.unwrap()
+    }
+
+    async fn data(&mut self) -> LogData {
+        match self.next().await {
+            Frame::Data(data) => data,
+            other => panic!("{other:?} instead of data"),
+        }
+    }
+
+    async fn caught_up(&mut self, position: u64) {
+        match self.next().await {
+            Frame::CaughtUp(LogCaughtUp { position: at, .. }) => assert_eq!(at, position),
+            other => panic!("{other:?} instead of caught up"),
+        }
+    }
+
+    async fn end(&mut self) -> LogEnd {
+        match self.next().await {
+            Frame::End(end) => end,
+            other => panic!("{other:?} instead of an end"),
+        }
+    }
+
+    /// All that has come without being waited for.
+    fn pending(&mut self) -> usize {
+        std::iter::from_fn(|| self.up.try_recv().ok()).count()
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_then_caught_up_then_what_comes() {
+    let logs = FakeLogs::default();
+    let log = logs.add(1);
+    log.write(0, b"one\n");
+    log.lose(10);
+    log.write(1, b"two\n");
+    let mut server = Server::new(&logs);
+    server.subscribe(7, 1, |_| {}).await;
+    let one = server.data().await;
+    assert_eq!(
+        (one.subscription_id, one.next_position, one.instance),
+        (7, 4, 0)
+    );
+    assert_eq!(
+        (one.data.as_ref(), one.partial),
+        (b"one\n".as_slice(), false)
+    );
+    let Frame::Missing(gap) = server.next().await else {
+        panic!("no gap");
+    };
+    assert_eq!((gap.next_position, gap.bytes), (14, 10));
+    assert_eq!(server.data().await.next_position, 18);
+    server.caught_up(18).await;
+    log.write(0, b"three\n");
+    assert_eq!(server.data().await.data.as_ref(), b"three\n");
+    server.caught_up(24).await;
+    log.delete();
+    assert_eq!(server.end().await.error, "DELETED");
+}
+
+#[tokio::test]
+async fn last_lines_and_places_and_no_follow() {
+    let logs = FakeLogs::default();
+    let log = logs.add(1);
+    for line in ["one\n", "two\n", "three\n"] {
+        log.write(0, line.as_bytes());
+    }
+    let mut server = Server::new(&logs);
+    server
+        .subscribe(1, 1, |ask| {
+            ask.start = Some(Start::TailLines(2));
+            ask.follow = false;
+        })
+        .await;
+    assert_eq!(server.data().await.data.as_ref(), b"two\n");
+    assert_eq!(server.data().await.data.as_ref(), b"three\n");
+    server.caught_up(14).await;
+    let end = server.end().await;
+    assert_eq!((end.subscription_id, end.error.as_str()), (1, ""));
+    // A place beyond the end is the end.
+    server
+        .subscribe(2, 1, |ask| ask.start = Some(Start::Position(99)))
+        .await;
+    server.caught_up(14).await;
+    log.write(0, b"four\n");
+    assert_eq!(server.data().await.next_position, 19);
+}
+
+#[tokio::test]
+async fn without_credit_nothing_is_sent_and_nobody_else_waits() {
+    let logs = FakeLogs::default();
+    let (stalled, flowing) = (logs.add(1), logs.add(2));
+    let mut server = Server::new(&logs);
+    let line = [b'x'; 60];
+    for _ in 0..2000 {
+        stalled.write(0, &line);
+        flowing.write(0, &line);
+    }
+    server.subscribe(1, 1, |ask| ask.credit_bytes = 100).await;
+    server.subscribe(2, 2, |_| {}).await;
+    let (mut of_one, mut of_two) = (0, 0);
+    let mut take = |frame: Frame| {
+        match frame {
+            Frame::Data(data) if data.subscription_id == 1 => of_one += data.data.len(),
+            Frame::Data(data) => of_two += data.data.len(),
+            Frame::CaughtUp(at) if at.subscription_id == 1 => {
+                assert_eq!(at.position, 120_000, "out of credit is not at the end");
+            }
+            _ => {}
+        }
+        (of_one, of_two)
+    };
+    while take(server.next().await).1 < 2000 * line.len() {}
+    let mut got = (0, 0);
+    while got != (100, 2000 * line.len()) {
+        got = take(server.next().await);
+        assert!(got.0 <= 100);
+    }
+    // More is sent exactly as far as it is allowed, while the other goes on.
+    server.credit(1, 250).await;
+    for _ in 0..50 {
+        flowing.write(0, &line);
+    }
+    while take(server.next().await) != (350, 2050 * line.len()) {}
+    flowing.write(0, &line);
+    while take(server.next().await) != (350, 2051 * line.len()) {}
+    server.credit(1, PLENTY).await;
+    while take(server.next().await).0 < 2000 * line.len() {}
+}
+
+#[tokio::test]
+async fn chunks_are_bounded_and_whole_again_in_order() {
+    let logs = FakeLogs::default();
+    let big: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+    logs.add(1).write(0, &big);
+    let mut server = Server::new(&logs);
+    server.subscribe(1, 1, |ask| ask.follow = false).await;
+    let mut got = Vec::new();
+    while got.len() < big.len() {
+        let data = server.data().await;
+        assert!(data.data.len() <= 64 * 1024);
+        got.extend_from_slice(&data.data);
+        assert_eq!(data.next_position, got.len() as u64);
+        assert_eq!(data.partial, got.len() < big.len());
+    }
+    assert_eq!(got, big);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_instance_but_the_place_moves_on() {
+    let logs = FakeLogs::default();
+    let log = logs.add(1);
+    log.write(0, b"mine\n");
+    log.write(1, b"other\n");
+    let mut server = Server::new(&logs);
+    server.subscribe(1, 1, |ask| ask.instance = Some(0)).await;
+    assert_eq!(server.data().await.data.as_ref(), b"mine\n");
+    server.caught_up(11).await;
+    let told = Instant::now();
+    // Lines of the other alone: no data, but word of how far they have come, once a second and not at every line.
+    for _ in 0..50 {
+        log.write(1, b"other\n");
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.caught_up(311).await;
+    assert_eq!(told.elapsed(), Duration::from_secs(1));
+    log.write(0, b"mine\n");
+    assert_eq!(server.data().await.next_position, 316);
+}
+
+#[tokio::test]
+async fn what_can_not_be_served_is_ended_with_its_reason() {
+    let logs = FakeLogs::default();
+    logs.add(1).write(0, b"x\n");
+    let broken = logs.add(2);
+    broken.write(0, b"x\n");
+    broken.fail(io::ErrorKind::PermissionDenied);
+    let mut server = Server::new(&logs);
+    server.subscribe(1, 9, |_| {}).await;
+    assert_eq!(server.end().await.error, "UNKNOWN_DAEMON");
+    server
+        .subscribe(2, 1, |ask| ask.daemon_id = "../1".to_owned())
+        .await;
+    assert_eq!(server.end().await.error, "UNKNOWN_DAEMON");
+    server.subscribe(3, 2, |_| {}).await;
+    let end = server.end().await;
+    assert_eq!(end.error, "LOG_UNREADABLE");
+    assert!(end.message.contains("permission denied"), "{}", end.message);
+}
+
+#[tokio::test]
+async fn there_is_a_most_and_an_ended_one_makes_room() {
+    let logs = FakeLogs::default();
+    logs.add(1);
+    let mut server = Server::new(&logs);
+    let most = SUBSCRIPTIONS_MAX as u64;
+    for n in 0..most {
+        server.subscribe(n, 1, |_| {}).await;
+        server.caught_up(0).await;
+    }
+    server.subscribe(most, 1, |_| {}).await;
+    let end = server.end().await;
+    assert_eq!(
+        (end.subscription_id, end.error.as_str()),
+        (most, "TOO_MANY_SUBSCRIPTIONS")
+    );
+    let unsubscribe = LogUnsubscribe { subscription_id: 3 };
+    server
+        .say(stream_logs_response::Frame::Unsubscribe(unsubscribe))
+        .await;
+    // The ended task is collected in its own time: ask until there is room.
+    timeout(DEADLINE, async {
+        loop {
+            server.subscribe(most, 1, |_| {}).await;
+            match server.next().await {
+                Frame::CaughtUp(at) => break assert_eq!(at.subscription_id, most),
+                Frame::End(end) => assert_eq!(end.error, "TOO_MANY_SUBSCRIPTIONS"),
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_ended_subscription_is_silent() {
+    let logs = FakeLogs::default();
+    let (first, second) = (logs.add(1), logs.add(2));
+    let mut server = Server::new(&logs);
+    server.subscribe(1, 1, |_| {}).await;
+    server.caught_up(0).await;
+    let unsubscribe = LogUnsubscribe { subscription_id: 1 };
+    server
+        .say(stream_logs_response::Frame::Unsubscribe(unsubscribe))
+        .await;
+    // The second one's answer comes after the first one's end was taken.
+    server.subscribe(2, 2, |_| {}).await;
+    server.caught_up(0).await;
+    first.write(0, b"nobody asks\n");
+    second.write(0, b"heard\n");
+    assert_eq!(server.data().await.subscription_id, 2);
+    server.caught_up(6).await;
+    assert_eq!(server.pending(), 0);
+}

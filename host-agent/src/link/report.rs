@@ -1,0 +1,154 @@
+//! `run_dir/link.json`: how the link is, for `host-agent status`. Written by rename, never synced: it need not survive a
+//! power cut. Must never hold a secret.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use zhylon_shared::id::ServerId;
+use zhylon_shared::tls::error_chain;
+
+/// File name in `run_dir`.
+const FILE: &str = "link.json";
+/// Longest text kept of an error, characters: it may come from the other side. The rest is cut off.
+const ERROR_MAX: usize = 500;
+
+/// How the link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum LinkState {
+    /// There is no identity yet: `host-agent enroll` makes one.
+    NotEnrolled,
+    /// Not connected; tried again and again.
+    Connecting,
+    /// Connected and accepted.
+    Connected,
+    /// The api-server has revoked this identity. Daemons go on; it is asked again every 10 minutes.
+    Revoked,
+}
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkReport {
+    /// How the link is.
+    pub(crate) state: LinkState,
+    /// Since when, Unix seconds of the host's clock.
+    pub(crate) since: u64,
+    /// The server this host is enrolled as.
+    pub(crate) server_id: Option<ServerId>,
+    /// Why the link was last lost or could not be made; kept when it stands again.
+    pub(crate) last_error: Option<String>,
+}
+
+impl LinkReport {
+    /// Reads the file; `None` if no worker wrote one.
+    ///
+    /// # Errors
+    /// When it can not be read, or is not such a report.
+    pub(crate) fn read(run_dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read(run_dir.join(FILE)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Keeps the file.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    run_dir: PathBuf,
+    report: Option<LinkReport>,
+}
+
+impl Reporter {
+    pub(super) fn new(run_dir: PathBuf) -> Self {
+        let report = None;
+        Self { run_dir, report }
+    }
+
+    /// A connection is about to be tried. What an earlier worker left in the file is no longer true.
+    pub(super) fn begin(&mut self, server: ServerId) {
+        let state = self.report.as_ref().map(|report| report.state);
+        if state != Some(LinkState::Revoked) {
+            self.say(LinkState::Connecting, Some(server), None);
+        }
+    }
+
+    /// Says how the link is now. `error` is why it is not better; `None` keeps the last one. Writes and logs on change
+    /// only, so that a server that is away for a night is one line and not a thousand.
+    pub(super) fn say(&mut self, state: LinkState, server: Option<ServerId>, error: Option<&str>) {
+        let old = self.report.as_ref();
+        let why = error.map(clip);
+        let new = LinkReport {
+            state,
+            since: match old {
+                Some(old) if old.state == state => old.since,
+                _ => now(),
+            },
+            server_id: server,
+            last_error: (why.clone()).or_else(|| old.and_then(|old| old.last_error.clone())),
+        };
+        if old == Some(&new) {
+            return;
+        }
+        match (state, why) {
+            (LinkState::NotEnrolled, None) => {
+                tracing::info!("not enrolled: run `host-agent enroll`");
+            }
+            (LinkState::Connected, _) => tracing::info!(server = ?new.server_id, "connected"),
+            (LinkState::NotEnrolled | LinkState::Connecting, Some(why)) => {
+                tracing::warn!(why, "not connected; daemons go on");
+            }
+            // A try that begins; and a refusal, which is said every time by the one who waits.
+            (LinkState::Connecting, None) | (LinkState::Revoked, _) => {}
+        }
+        if let Err(error) = self.write(&new) {
+            tracing::warn!(%error, "{} could not be written", self.run_dir.join(FILE).display());
+        }
+        self.report = Some(new);
+    }
+
+    fn write(&self, report: &LinkReport) -> io::Result<()> {
+        let path = self.run_dir.join(FILE);
+        let tmp = path.with_extension("json.tmp");
+        let mut bytes = serde_json::to_vec(report)?;
+        bytes.push(b'\n');
+        std::fs::write(&tmp, bytes)?;
+        std::fs::rename(tmp, path)
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// One printable line of bounded length.
+fn clip(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(ERROR_MAX)
+        .collect()
+}
+
+/// What a gRPC status says, for people, with all causes: for a refused certificate the reason is only there.
+pub(super) fn describe(status: &tonic::Status) -> String {
+    let said = match status.message() {
+        "" => status.code().description(),
+        message => message,
+    };
+    match std::error::Error::source(status) {
+        Some(cause) => {
+            let causes = error_chain(cause);
+            if causes.contains(said) {
+                causes
+            } else {
+                format!("{said}: {causes}")
+            }
+        }
+        None => said.to_owned(),
+    }
+}

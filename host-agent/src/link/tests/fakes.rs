@@ -1,0 +1,351 @@
+//! An agent without engine, disk or log files.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use host_agent_engine::input::DesiredDaemon;
+use host_agent_engine::time::Time;
+use host_agent_engine::view::{DaemonView, InstanceView};
+use tokio::sync::{Semaphore, watch};
+use zhylon_proto::agent::v1::{ConfigUpdate, DaemonConfig};
+use zhylon_shared::id::DaemonId;
+use zhylon_shared::spec::{DaemonSpec, SpecDraft};
+use zhylon_shared::state::{DesiredState, InstanceState};
+use zhylon_shared::wire;
+
+use crate::journal::{DesiredLedger, JournalError};
+use crate::link::door::{Board, Host, LogRead, LogSource};
+use crate::logs::LogItem;
+use crate::supervisor::{DaemonEntry, Refused};
+
+/// One thing the link made the host do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::link) enum Step {
+    Stored(i64),
+    Desired(Vec<DaemonId>),
+    Forgot(DaemonId),
+}
+
+#[derive(Debug, Clone)]
+pub(in crate::link) struct FakeHost {
+    state: Arc<Mutex<State>>,
+    version: watch::Sender<u64>,
+    /// Every write of the ledger takes one permit.
+    disk: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ledger: DesiredLedger,
+    board: Board,
+    steps: Vec<Step>,
+    disk_error: Option<String>,
+}
+
+impl FakeHost {
+    pub(in crate::link) fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            version: watch::channel(0).0,
+            disk: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// A disk that writes only as often as `let_disk_write` was called.
+    pub(in crate::link) fn with_stuck_disk() -> Self {
+        let disk = Arc::new(Semaphore::new(0));
+        Self {
+            disk,
+            ..Self::new()
+        }
+    }
+
+    pub(in crate::link) fn let_disk_write(&self) {
+        self.disk.add_permits(1);
+    }
+
+    pub(in crate::link) fn break_disk(&self, error: &str) {
+        self.lock().disk_error = Some(error.to_owned());
+    }
+
+    pub(in crate::link) fn steps(&self) -> Vec<Step> {
+        self.lock().steps.clone()
+    }
+
+    pub(in crate::link) fn ledger(&self) -> DesiredLedger {
+        self.lock().ledger.clone()
+    }
+
+    /// Puts a daemon on the board in a new version; `revision` tells its states apart.
+    pub(in crate::link) fn show(&self, id: DaemonId, revision: i64, gone: bool) {
+        let version = *self.version.borrow() + 1;
+        let entry = Arc::new(entry(id, revision, gone, version));
+        self.lock().board.insert(id, entry);
+        self.version.send_replace(version);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Host for FakeHost {
+    fn desired(&self) -> DesiredLedger {
+        self.ledger()
+    }
+    async fn store_desired(&self, ledger: DesiredLedger) -> Result<(), JournalError> {
+        self.disk.acquire().await.unwrap().forget();
+        let mut state = self.lock();
+        if let Some(error) = &state.disk_error {
+            return Err(JournalError(error.clone()));
+        }
+        state.steps.push(Step::Stored(ledger.revision));
+        state.ledger = ledger;
+        Ok(())
+    }
+    async fn desire(&self, set: Vec<DesiredDaemon>) -> Result<(), Refused> {
+        let ids = set.iter().map(|daemon| daemon.id).collect();
+        self.lock().steps.push(Step::Desired(ids));
+        Ok(())
+    }
+    fn board(&self) -> Board {
+        self.lock().board.clone()
+    }
+    fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+    async fn forget(&self, id: DaemonId) {
+        let mut state = self.lock();
+        state.board.remove(&id);
+        state.steps.push(Step::Forgot(id));
+    }
+    fn wall(&self, time: Time) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + time.since_origin()
+    }
+}
+
+pub(in crate::link) fn entry(id: DaemonId, revision: i64, gone: bool, version: u64) -> DaemonEntry {
+    DaemonEntry {
+        view: DaemonView {
+            id,
+            state: InstanceState::Running,
+            desired: DesiredState::Running,
+            hold: None,
+            revision,
+            converged: true,
+            settled_restart_generation: 0,
+            restart_outcome: None,
+            message: String::new(),
+            instances: vec![InstanceView {
+                index: 0,
+                generation: 7,
+                pid: 42,
+                state: InstanceState::Running,
+                since: Time::new(Duration::from_secs(1)),
+                restart_count: 0,
+                last_exit: None,
+                next_start: None,
+            }],
+        },
+        spec: Arc::new(spec("true")),
+        uid: None,
+        version,
+        gone,
+    }
+}
+
+pub(in crate::link) fn spec(command: &str) -> DaemonSpec {
+    DaemonSpec::check(SpecDraft {
+        command: command.to_owned(),
+        ..SpecDraft::default()
+    })
+    .unwrap()
+}
+
+/// The `n`th daemon of a test; the same one every time.
+pub(in crate::link) fn id(n: u8) -> DaemonId {
+    DaemonId::from_bare(&format!("daemon{n:012}")).unwrap()
+}
+
+pub(in crate::link) fn config(n: u8, command: &str, revision: i64) -> DaemonConfig {
+    DaemonConfig {
+        id: id(n).to_string(),
+        spec: Some(wire::spec_to_agent(&spec(command))),
+        running: true,
+        intent_generation: 1,
+        restart_generation: 0,
+        revision,
+    }
+}
+
+/// A snapshot of `set`, hash and all.
+pub(in crate::link) fn snapshot(revision: i64, set: &[DaemonConfig]) -> ConfigUpdate {
+    ConfigUpdate {
+        config_epoch: "epoch".to_owned(),
+        snapshot: true,
+        base_revision: 0,
+        target_revision: revision,
+        hash: wire::set_hash(set),
+        daemons: set.to_vec(),
+        removed: Vec::new(),
+    }
+}
+
+/// The change from `base` that leads to `set`.
+pub(in crate::link) fn delta(
+    base: i64,
+    revision: i64,
+    changed: &[DaemonConfig],
+    removed: &[u8],
+    set: &[DaemonConfig],
+) -> ConfigUpdate {
+    ConfigUpdate {
+        snapshot: false,
+        base_revision: base,
+        daemons: changed.to_vec(),
+        removed: removed.iter().map(|n| id(*n).to_string()).collect(),
+        ..snapshot(revision, set)
+    }
+}
+
+/// Logs in memory.
+#[derive(Debug, Clone, Default)]
+pub(in crate::link) struct FakeLogs {
+    logs: Arc<Mutex<BTreeMap<DaemonId, FakeLog>>>,
+}
+
+#[derive(Debug, Clone)]
+pub(in crate::link) struct FakeLog {
+    items: Arc<Mutex<Vec<LogItem>>>,
+    /// End, and whether the daemon still is.
+    end: watch::Sender<(u64, bool)>,
+    fault: Arc<Mutex<Option<io::ErrorKind>>>,
+}
+
+impl FakeLogs {
+    pub(in crate::link) fn add(&self, n: u8) -> FakeLog {
+        let log = FakeLog {
+            items: Arc::default(),
+            end: watch::channel((0, true)).0,
+            fault: Arc::default(),
+        };
+        self.logs.lock().unwrap().insert(id(n), log.clone());
+        log
+    }
+}
+
+impl FakeLog {
+    pub(in crate::link) fn write(&self, instance: u32, text: &[u8]) {
+        let next_position = self.end.borrow().0 + text.len() as u64;
+        self.push(LogItem::Data {
+            next_position,
+            instance,
+            time: 1,
+            data: Bytes::copy_from_slice(text),
+            partial: false,
+        });
+    }
+
+    pub(in crate::link) fn lose(&self, bytes: u64) {
+        let next_position = self.end.borrow().0 + bytes;
+        self.push(LogItem::Missing {
+            next_position,
+            bytes,
+            reason: zhylon_proto::daemons::v1::LogGapReason::User,
+        });
+    }
+
+    pub(in crate::link) fn delete(&self) {
+        self.end.send_modify(|end| end.1 = false);
+    }
+
+    pub(in crate::link) fn fail(&self, kind: io::ErrorKind) {
+        *self.fault.lock().unwrap() = Some(kind);
+    }
+
+    fn push(&self, item: LogItem) {
+        let next = next_position(&item);
+        self.items.lock().unwrap().push(item);
+        self.end.send_modify(|end| end.0 = next);
+    }
+}
+
+fn next_position(item: &LogItem) -> u64 {
+    match item {
+        LogItem::Data { next_position, .. } | LogItem::Missing { next_position, .. } => {
+            *next_position
+        }
+    }
+}
+
+impl LogSource for FakeLogs {
+    type Reader = FakeReader;
+    async fn reader(&self, daemon: DaemonId) -> io::Result<Option<FakeReader>> {
+        let log = self.logs.lock().unwrap().get(&daemon).cloned();
+        Ok(log.map(|log| FakeReader {
+            end: log.end.subscribe(),
+            log,
+        }))
+    }
+}
+
+#[derive(Debug)]
+pub(in crate::link) struct FakeReader {
+    log: FakeLog,
+    end: watch::Receiver<(u64, bool)>,
+}
+
+impl LogRead for FakeReader {
+    fn end(&self) -> u64 {
+        self.log.end.borrow().0
+    }
+
+    fn tail_position(&self, lines: u32, _instance: Option<u32>) -> io::Result<u64> {
+        // One item is one line here.
+        let items = self.log.items.lock().unwrap();
+        let before = items.len().saturating_sub(lines as usize);
+        Ok(before
+            .checked_sub(1)
+            .map_or(0, |at| next_position(&items[at])))
+    }
+
+    fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
+        if let Some(kind) = *self.log.fault.lock().unwrap() {
+            return Err(kind.into());
+        }
+        let items = self.log.items.lock().unwrap();
+        let found = items.iter().find(|item| next_position(item) > position);
+        Ok(found.cloned().map(|item| match item {
+            LogItem::Data {
+                next_position,
+                instance,
+                time,
+                data,
+                ..
+            } => {
+                let rest = data.slice(data.len() - (next_position - position) as usize..);
+                let piece = rest.slice(..rest.len().min(max_bytes));
+                LogItem::Data {
+                    next_position: position + piece.len() as u64,
+                    instance,
+                    time,
+                    partial: piece.len() < rest.len(),
+                    data: piece,
+                }
+            }
+            missing @ LogItem::Missing { .. } => missing,
+        }))
+    }
+
+    async fn wait_after(&mut self, position: u64) -> bool {
+        let now = *self
+            .end
+            .wait_for(|(end, alive)| *end > position || !alive)
+            .await
+            .unwrap();
+        now.0 > position
+    }
+}

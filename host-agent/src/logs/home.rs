@@ -1,0 +1,125 @@
+//! Opening a log in a user's home, where everything may have been planted: symbolic and hard links, FIFOs, directories, and all
+//! of them swapped at any moment. Runs with that user's identity; what it refuses leads nowhere.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat, openat, openat2,
+};
+use rustix::io::Errno;
+
+use super::Owner;
+
+/// The directory of all logs in a home.
+const DIR: &str = ".zhylon";
+
+/// Why a log cannot be written now, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unwritable(pub(super) String);
+
+impl Unwritable {
+    /// `what` failed with `error`.
+    pub(super) fn by(what: &str, error: impl Into<std::io::Error>) -> Self {
+        Self(format!("{what}: {}", error.into()))
+    }
+}
+
+/// Opens the log file `name` in the owner's home; `None` if it is not there and is not to be made.
+pub(super) fn open_log(
+    owner: &Owner,
+    name: &str,
+    make: bool,
+) -> Result<Option<(File, Stat)>, Unwritable> {
+    let Some(dir) = log_dir(owner, make)? else {
+        return Ok(None);
+    };
+    let path = || format!("{}/{DIR}/{name}", owner.home.display());
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let new = flags | OFlags::CREATE | OFlags::EXCL;
+    let fd = match beneath(dir.as_fd(), name, flags, Mode::empty()) {
+        Err(Errno::NOENT) if make => {
+            // 0640 whatever the umask says. Should somebody else have been faster, the next attempt opens theirs.
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+            beneath(dir.as_fd(), name, new, mode).and_then(|fd| fchmod(&fd, mode).map(|()| fd))
+        }
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened,
+    };
+    let fd = fd.map_err(|error| Unwritable::by(&format!("open {}", path()), error))?;
+    let stat = fstat(&fd).map_err(|error| Unwritable::by(&format!("stat {}", path()), error))?;
+    let refused = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        Some("is not a regular file".to_owned())
+    } else if stat.st_nlink != 1 {
+        Some(format!("has {} links, must have one", stat.st_nlink))
+    } else {
+        foreign(&stat, owner)
+    };
+    match refused {
+        Some(rule) => Err(Unwritable(format!("{} {rule}: remove it", path()))),
+        None => Ok(Some((File::from(fd), stat))),
+    }
+}
+
+/// Device and inode of what is at the log's path; `None` if nothing can be reached there.
+pub(super) fn identity_at_path(owner: &Owner, name: &str) -> Option<(u64, u64)> {
+    let dir = log_dir(owner, false).ok()??;
+    let fd = beneath(dir.as_fd(), name, OFlags::PATH, Mode::empty()).ok()?;
+    fstat(fd).ok().map(|stat| identity(&stat))
+}
+
+/// Device and inode.
+pub(super) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn log_dir(owner: &Owner, make: bool) -> Result<Option<OwnedFd>, Unwritable> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let home = openat(CWD, &owner.home, flags, Mode::empty())
+        .and_then(|fd| fstat(&fd).map(|stat| (fd, stat)));
+    let shown = owner.home.display();
+    let (home, stat) = home.map_err(|error| Unwritable::by(&format!("open {shown}"), error))?;
+    if let Some(rule) = foreign(&stat, owner) {
+        return Err(Unwritable(format!("{shown} {rule}: chown it")));
+    }
+    let mut dir = beneath(home.as_fd(), DIR, flags, Mode::empty());
+    if dir.as_ref().is_err_and(|error| *error == Errno::NOENT) {
+        if !make {
+            return Ok(None);
+        }
+        // Failing here shows at the second attempt to open it.
+        let made = mkdirat(&home, DIR, Mode::RWXU);
+        dir = beneath(home.as_fd(), DIR, flags, Mode::empty())
+            .map_err(|error| made.err().unwrap_or(error));
+    }
+    let dir = dir.and_then(|fd| fstat(&fd).map(|stat| (fd, stat)));
+    let (dir, stat) = dir.map_err(|error| Unwritable::by(&format!("open {shown}/{DIR}"), error))?;
+    match foreign(&stat, owner) {
+        Some(rule) => Err(Unwritable(format!("{shown}/{DIR} {rule}: chown it"))),
+        None => Ok(Some(dir)),
+    }
+}
+
+fn foreign(stat: &Stat, owner: &Owner) -> Option<String> {
+    (stat.st_uid != owner.uid).then(|| {
+        let (is, name, uid) = (stat.st_uid, &owner.name, owner.uid);
+        format!("belongs to uid {is}, not to {name} ({uid})")
+    })
+}
+
+/// Opens one component below `dir`, never through a link.
+fn beneath(
+    dir: BorrowedFd<'_>,
+    component: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(dir, component, flags, mode, resolve) {
+        // Kernels before 5.6. One component with O_NOFOLLOW has no path to escape on.
+        Err(Errno::NOSYS) => openat(dir, component, flags, mode),
+        opened => opened,
+    }
+}

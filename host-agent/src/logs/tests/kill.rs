@@ -1,0 +1,241 @@
+//! The drainer is killed at random moments, many times; afterwards every byte must be in the file once, in order, in whole lines,
+//! under its instance's name. The check reads file and index by itself.
+
+use std::io::{BufRead as _, BufReader, Lines, Read as _};
+use std::process::{Child, ChildStdout, Command as Program, Stdio};
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+
+const INSTANCES: u32 = 8;
+const KILLS: u32 = 60;
+/// Kills that must have met a line half moved, else nothing was proven; more kills follow until there are so many.
+const KILLS_IN_A_LINE: u32 = 3;
+const KILLS_MAX: u32 = 400;
+const DIR: &str = "ZHYLON_TEST_DRAIN_DIR";
+const DAEMON: &str = "ZHYLON_TEST_DRAIN_DAEMON";
+
+/// What an instance says, line by line: everything follows from its number.
+struct Speech {
+    dice: Dice,
+    letters: Arc<[u8]>,
+}
+
+impl Speech {
+    const LONGEST: u64 = 300 * 1024;
+
+    fn new(instance: u32, letters: Arc<[u8]>) -> Self {
+        let dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (u64::from(instance) + 1));
+        Self { dice, letters }
+    }
+
+    fn letters() -> Arc<[u8]> {
+        let mut dice = Dice(42);
+        (0..2 * Self::LONGEST)
+            .map(|_| b'!' + dice.roll(90) as u8)
+            .collect()
+    }
+
+    /// 1 byte to 300 KiB, short ones far more often.
+    fn line(&mut self, into: &mut Vec<u8>) {
+        let size = 1 << self.dice.roll(19);
+        let length = self.dice.roll(size.min(Self::LONGEST)) as usize;
+        let from = self.dice.roll(Self::LONGEST) as usize;
+        into.extend_from_slice(&self.letters[from..from + length]);
+        into.push(b'\n');
+    }
+}
+
+#[test]
+fn no_kill_tears_mixes_loses_or_doubles_a_line() {
+    let world = World::quiet();
+    let letters = Speech::letters();
+    let runs: Vec<Run> = (0..INSTANCES).map(|index| world.run(index, 1)).collect();
+    // As the keeper does: holds the reading ends.
+    let fifos: Vec<_> = runs.iter().map(|run| world.fifo(*run)).collect();
+    let (held, writers): (Vec<OwnedFd>, Vec<File>) = fifos.into_iter().unzip();
+    let stop = Arc::new(AtomicBool::new(false));
+    let speakers: Vec<_> = (0..)
+        .zip(writers)
+        .map(|(index, stdout)| {
+            let (stop, speech) = (Arc::clone(&stop), Speech::new(index, Arc::clone(&letters)));
+            std::thread::spawn(move || speak(index, stdout, speech, &stop))
+        })
+        .collect();
+
+    let seed = (u64::from(std::process::id()) << 20) | 1;
+    eprintln!("seed {seed}");
+    let mut dice = Dice(seed);
+    let (mut kills, mut in_a_line) = (0, 0);
+    while kills < KILLS || (in_a_line < KILLS_IN_A_LINE && kills < KILLS_MAX) {
+        let mut drainer = Drainer::start(&world);
+        std::thread::sleep(Duration::from_micros(dice.roll(14_000)));
+        drainer.child.kill().unwrap();
+        drainer.child.wait().unwrap();
+        kills += 1;
+        let ends = |file: File| {
+            use std::os::unix::fs::FileExt as _;
+            let mut last = [b'\n'];
+            let size = file.metadata().unwrap().len();
+            file.read_at(&mut last, size.saturating_sub(1)).unwrap();
+            last == *b"\n"
+        };
+        in_a_line += u32::from(!File::open(world.file()).map_or(true, ends));
+    }
+    assert!(
+        in_a_line >= KILLS_IN_A_LINE,
+        "{in_a_line} of {kills} kills met a begun line"
+    );
+
+    stop.store(true, Ordering::Relaxed);
+    let mut drainer = Drainer::start(&world);
+    let lengths: Vec<usize> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
+    drainer.finish();
+    drop(held);
+    let lines = check(&world, &letters, &lengths);
+    eprintln!("{kills} kills, {in_a_line} in a begun line, {lines} lines");
+}
+
+/// Speaks until told to stop; odd ones stop in the middle of a line. Says how much it said.
+fn speak(index: u32, mut stdout: File, mut speech: Speech, stop: &AtomicBool) -> usize {
+    let mut pauses = Dice(7 + u64::from(index));
+    let (mut line, mut length) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        speech.line(&mut line);
+        let over = stop.load(Ordering::Relaxed);
+        if over && index % 2 == 1 {
+            line.pop();
+        }
+        stdout.write_all(&line).unwrap();
+        length += line.len();
+        if over {
+            return length;
+        }
+        if pauses.roll(8) == 0 {
+            std::thread::sleep(Duration::from_micros(pauses.roll(3000)));
+        }
+    }
+}
+
+/// The program that is killed: this one, running only `drainer`.
+struct Drainer {
+    child: Child,
+    /// Kept open for its last words.
+    _said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Drainer {
+    fn start(world: &World) -> Self {
+        let mut child = Program::new(std::env::current_exe().unwrap())
+            .args(["logs::tests::kill::drainer", "--exact", "--nocapture"])
+            .env(DIR, world.dir.path())
+            .env(DAEMON, world.daemon.bare())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = said.any(|line| line.unwrap().ends_with("ready"));
+        assert!(ready);
+        Self { child, _said: said }
+    }
+
+    fn finish(&mut self) {
+        self.child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(b"finish")
+            .unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// Not a test: the drainer of the test above.
+#[test]
+fn drainer() {
+    let (Some(dir), Ok(daemon)) = (std::env::var_os(DIR), std::env::var(DAEMON)) else {
+        return;
+    };
+    let daemon = DaemonId::from_bare(&daemon).unwrap();
+    let dir = PathBuf::from(dir);
+    let (sender, mut events) = mpsc::channel(64);
+    let logs = Logs::start(dir.join("index"), sender).unwrap();
+    logs.register(daemon, owner_of(&dir.join("home")));
+    let runs = (0..INSTANCES).map(|index| Run {
+        slot: Slot { daemon, index },
+        generation: 1,
+    });
+    let runs: Vec<Run> = runs.collect();
+    for run in &runs {
+        let path = dir.join(format!("{}.{}", run.slot.index, run.generation));
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        logs.attach(*run, rustix::fs::open(path, flags, Mode::empty()).unwrap());
+    }
+    println!("ready");
+    let mut word = String::new();
+    std::io::stdin().read_to_string(&mut word).unwrap();
+    if word == "finish" {
+        runs.iter().for_each(|run| logs.ended(*run));
+        for _ in &runs {
+            events.blocking_recv().unwrap();
+        }
+    }
+}
+
+/// Reads index and file; says how many lines there are.
+fn check(world: &World, letters: &Arc<[u8]>, lengths: &[usize]) -> usize {
+    let file = fs::read(world.file()).unwrap();
+    let index = fs::read(world.index()).unwrap();
+    let word = |at: usize| u64::from_le_bytes(index[at..at + 8].try_into().unwrap());
+    // Whatever was under way has arrived.
+    let (count, end) = (word(8) as usize, file.len());
+    assert!(end as u64 - word(16) <= word(32));
+    let mut spoken: Vec<Vec<u8>> = vec![Vec::new(); INSTANCES as usize];
+    let mut before = None;
+    for number in 0..count {
+        let at = 4096 + number * 48;
+        let (position, offset) = (word(at) as usize, word(at + 8) as usize);
+        let instance = (word(at + 32) & 0xffff_ffff) as usize;
+        let kind = word(at + 40) >> 32;
+        let next = if number + 1 < count {
+            word(at + 48) as usize
+        } else {
+            end
+        };
+        assert_eq!(
+            position, offset,
+            "nobody else wrote: the file is the stream"
+        );
+        let bytes = &file[position..next];
+        if before.is_some_and(|before| before != instance) && !bytes.is_empty() {
+            assert_eq!(file[position - 1], b'\n', "mixed at {position}");
+        }
+        if !bytes.is_empty() {
+            before = Some(instance);
+        }
+        match kind {
+            1 => spoken[instance].extend_from_slice(bytes),
+            2 => assert!(bytes.is_empty() || bytes == b"\n"),
+            kind => panic!("kind {kind}"),
+        }
+    }
+    assert_eq!(file.last(), Some(&b'\n'));
+    let mut lines = 0;
+    for (index, (spoken, length)) in (0..).zip(spoken.iter().zip(lengths)) {
+        let mut speech = Speech::new(index, Arc::clone(letters));
+        let mut said = Vec::new();
+        while said.len() < *length {
+            speech.line(&mut said);
+            lines += 1;
+        }
+        said.truncate(*length);
+        if *spoken != said {
+            let wrong = spoken.iter().zip(&said).position(|(a, b)| a != b);
+            let lengths = (spoken.len(), said.len());
+            panic!("instance {index} differs at {wrong:?}; lengths {lengths:?}");
+        }
+    }
+    lines
+}

@@ -1,0 +1,127 @@
+//! Reading a log by Supervisor's offsets. Offsets are positions in the daemon's own byte stream: they only rise, over
+//! rotations too.
+
+use std::io;
+
+use dxr::Value;
+
+use super::codec::text;
+use super::door::{Door, Log};
+use super::fault::{Code, Fault};
+use super::session::Session;
+use crate::logs::LogItem;
+
+/// Most log bytes in one answer; who asks for more gets that much and can go on from there.
+const ANSWER_MAX: u64 = 1024 * 1024;
+
+/// Bytes asked of the log at once.
+const STEP: usize = 64 * 1024;
+
+impl<D: Door> Session<D> {
+    /// `readProcessStdoutLog`: `(-n, 0)` the last n bytes, `(o, 0)` from o on, `(o, n)` n bytes from o on.
+    pub(crate) async fn read_log(
+        &self,
+        name: &str,
+        offset: i64,
+        length: i64,
+    ) -> Result<Value, Fault> {
+        let log = self.open_log(name).await?;
+        let bytes = match (u64::try_from(offset), u64::try_from(length)) {
+            (Err(_), Ok(0)) => last(&log, offset.unsigned_abs()),
+            (Ok(from), Ok(0)) => range(&log, from, ANSWER_MAX),
+            (Ok(from), Ok(length)) => range(&log, from, length.min(ANSWER_MAX)),
+            _ => return Err(Fault::plain(Code::BadArguments)),
+        };
+        Ok(Value::String(text(&bytes.map_err(|_| unreadable(name))?)))
+    }
+
+    /// `zhylon.readLog`: the last bytes as they are, which a string of XML can not carry.
+    pub(crate) async fn last_bytes(&self, name: &str, bytes: i64) -> Result<Value, Fault> {
+        let bytes = u64::try_from(bytes).map_err(|_| Fault::plain(Code::BadArguments))?;
+        let log = self.open_log(name).await?;
+        let bytes = last(&log, bytes).map_err(|_| unreadable(name))?;
+        Ok(Value::Base64(bytes))
+    }
+
+    /// `tailProcessStdoutLog`: `[bytes, new offset, overflow]`, with Supervisor's own arithmetic (`options.tailFile`).
+    pub(crate) async fn tail_log(
+        &self,
+        name: &str,
+        offset: i64,
+        length: i64,
+    ) -> Result<Value, Fault> {
+        let log = match self.open_log(name).await {
+            Err(fault) if fault.code == Code::NoFile => return Ok(no_tail()),
+            other => other?,
+        };
+        let end = i64::try_from(log.end()).unwrap_or(i64::MAX);
+        let most = i64::try_from(ANSWER_MAX).unwrap_or(i64::MAX);
+        let (mut offset, mut length) = (offset, length.min(most));
+        let overflow = end > offset.saturating_add(length);
+        if overflow {
+            offset = end - 1;
+        }
+        if offset.saturating_add(length) > end {
+            if offset > end - 1 {
+                length = 0;
+            }
+            offset = end.saturating_sub(length);
+        }
+        let from = u64::try_from(offset).unwrap_or(0);
+        let length = u64::try_from(length).unwrap_or(0);
+        let bytes = range(&log, from, length).map_err(|_| unreadable(name))?;
+        Ok(Value::Array(vec![
+            Value::String(text(&bytes)),
+            Value::Integer(i32::try_from(end).unwrap_or(i32::MAX)),
+            Value::Boolean(overflow),
+        ]))
+    }
+
+    /// The log of the daemon a name belongs to: all instances write one.
+    pub(crate) async fn open_log(&self, name: &str) -> Result<D::Log, Fault> {
+        let named = self.resolve(name)?;
+        let log = self.door.log(named.entry.view.id).await;
+        log.map_err(|_| unreadable(name))?
+            .ok_or_else(|| Fault::new(Code::NoFile, name))
+    }
+}
+
+/// What `tailProcess…Log` answers when there is no file.
+pub(crate) fn no_tail() -> Value {
+    Value::Array(vec![
+        Value::String(String::new()),
+        Value::Integer(0),
+        Value::Boolean(false),
+    ])
+}
+
+/// Supervisor's FAILED of a log that is there and can not be read says no more.
+fn unreadable(name: &str) -> Fault {
+    Fault::new(Code::Failed, name)
+}
+
+fn last(log: &impl Log, bytes: u64) -> io::Result<Vec<u8>> {
+    log.last_bytes(usize::try_from(bytes.min(ANSWER_MAX)).unwrap_or(0))
+}
+
+/// At most `length` bytes from `position` on; what is gone is left out.
+fn range(log: &impl Log, mut position: u64, length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).unwrap_or(0);
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        match log.next(position, STEP.min(length - bytes.len()))? {
+            Some(LogItem::Data {
+                next_position,
+                data,
+                ..
+            }) => {
+                bytes.extend_from_slice(&data);
+                position = next_position;
+            }
+            Some(LogItem::Missing { next_position, .. }) => position = next_position,
+            None => break,
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}

@@ -1,0 +1,15 @@
+//! The server over a real socket, in front of scripted daemons.
+
+pub(crate) mod clients;
+pub(crate) mod fake;
+mod fake_log;
+pub(crate) mod served;
+
+mod commands;
+mod debian;
+mod golden;
+mod http;
+mod logs;
+mod methods;
+mod multicall;
+mod python;

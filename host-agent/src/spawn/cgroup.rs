@@ -1,0 +1,252 @@
+//! One cgroup v2 leaf per run: `<own cgroup>/zhylon-agent.<hash of state_dir>/d-<bare id>/<index>.<generation>`. It holds
+//! the run's whole tree whatever that does (double fork, setsid), so it is what "gone" is judged by.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use host_agent_engine::input::{Run, Slot};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use sha2::{Digest as _, Sha256};
+use zhylon_shared::id::DaemonId;
+
+/// Hex digits of the hash that keeps agents with different state directories apart.
+const HASH_DIGITS: usize = 12;
+/// A daemon's directory may be removed by the end of its former run between our two steps; that can happen once per end.
+const MAKE_TRIES: usize = 4;
+
+/// This agent's part of the host's cgroup tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Cgroups {
+    base: PathBuf,
+}
+
+/// The leaf of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    path: PathBuf,
+}
+
+impl Cgroups {
+    /// Finds (or makes) this agent's directory.
+    ///
+    /// # Errors
+    /// Why this host has no cgroups for us, for people.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, String> {
+        let base = Self::place(state_dir)?;
+        match std::fs::create_dir(&base) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(format!("{}: {error}", base.display()))
+            }
+            _ => Ok(Self { base }),
+        }
+    }
+
+    /// A directory known from a run record.
+    pub(crate) fn at(base: PathBuf) -> Self {
+        Self { base }
+    }
+
+    /// Removes the directory if nothing is in it.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.base);
+    }
+
+    /// Where this agent's directory is, whether it exists or not.
+    ///
+    /// # Errors
+    /// Why there is no such place, for people.
+    pub(crate) fn place(state_dir: &Path) -> Result<PathBuf, String> {
+        kernel_can_spawn_into()?;
+        let read =
+            |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        let own = own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
+        let hash = format!(
+            "{:x}",
+            Sha256::digest(state_dir.as_os_str().as_encoded_bytes())
+        );
+        Ok(own.join(format!("zhylon-agent.{}", &hash[..HASH_DIGITS])))
+    }
+
+    /// Makes the leaf of a run and opens it, to be spawned into.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn make_leaf(&self, run: &Run) -> io::Result<(Leaf, OwnedFd)> {
+        let daemon = self.base.join(format!("d-{}", run.slot.daemon.bare()));
+        let path = daemon.join(format!("{}.{}", run.slot.index, run.generation));
+        let mut made = Ok(());
+        for _ in 0..MAKE_TRIES {
+            if let Err(error) = std::fs::create_dir(&daemon)
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(error);
+            }
+            made = std::fs::create_dir(&path);
+            match &made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => break,
+            }
+        }
+        made?;
+        let dir = File::open(&path)?.into();
+        Ok((Leaf { path }, dir))
+    }
+
+    /// Every leaf there is, with the run it was made for.
+    pub(crate) fn leaves(&self) -> Vec<(Run, Leaf)> {
+        let mut found = Vec::new();
+        for (daemon, path) in subdirectories(&self.base) {
+            let id = daemon.strip_prefix("d-").map(DaemonId::from_bare);
+            let Some(Ok(daemon)) = id else { continue };
+            for (name, path) in subdirectories(&path) {
+                let Some((index, generation)) = name.split_once('.') else {
+                    continue;
+                };
+                if let (Ok(index), Ok(generation)) = (index.parse(), generation.parse()) {
+                    let slot = Slot { daemon, index };
+                    found.push((Run { slot, generation }, Leaf { path }));
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Leaf {
+    /// A leaf known from a run record.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nothing lives in it (any more). A leaf that is not there holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        match std::fs::read_to_string(self.path.join("cgroup.events")) {
+            Ok(events) => events.lines().any(|line| line == "populated 0"),
+            Err(error) => {
+                matches!(error.kind(), io::ErrorKind::NotFound)
+                    || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+            }
+        }
+    }
+
+    /// Kills everything in it at once.
+    pub(crate) fn kill(&self) {
+        if std::fs::write(self.path.join("cgroup.kill"), "1").is_err() {
+            // Before Linux 5.14. The caller looks again until it is empty.
+            self.signal(Signal::KILL);
+        }
+    }
+
+    /// Sends a signal to everything in it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        for pid in self.processes() {
+            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            // It may have ended between the list and the pidfd, and its pid may be a stranger's now.
+            if self.processes().contains(&pid) {
+                let _ = pidfd_send_signal(&pidfd, signal);
+            }
+        }
+    }
+
+    /// Removes it, and its daemon's directory if that was the last one. One that is not empty stays.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.path);
+        if let Some(daemon) = self.path.parent() {
+            let _ = std::fs::remove_dir(daemon);
+        }
+    }
+
+    fn processes(&self) -> Vec<Pid> {
+        let list = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        list.lines()
+            .filter_map(|line| Pid::from_raw(line.parse().ok()?))
+            .collect()
+    }
+}
+
+fn subdirectories(path: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.path(),
+            )
+        })
+        .collect()
+}
+
+/// `clone3(CLONE_INTO_CGROUP)` came with Linux 5.7; joining by a write to `cgroup.procs` costs tens of milliseconds.
+fn kernel_can_spawn_into() -> Result<(), String> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (5, 7) {
+        return Err(format!(
+            "Linux {release} can not start a process in a cgroup (5.7 can)"
+        ));
+    }
+    Ok(())
+}
+
+/// The directory of this process's own cgroup v2, also where v2 is mounted beside v1.
+fn own_directory(mountinfo: &str, cgroup: &str) -> Result<PathBuf, String> {
+    let own = cgroup
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .ok_or("this process is in no cgroup v2")?;
+    mountinfo
+        .lines()
+        .find_map(|line| {
+            let (mount, filesystem) = line.split_once(" - ")?;
+            if filesystem.split(' ').next() != Some("cgroup2") {
+                return None;
+            }
+            let mut fields = mount.split(' ').skip(3);
+            let (root, point) = (fields.next()?, fields.next()?);
+            // In a container the mount may show only a part of the tree.
+            let below = Path::new(own).strip_prefix(root).ok()?;
+            Some(Path::new(point).join(below))
+        })
+        .ok_or_else(|| "no cgroup v2 is mounted here".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cgroup_is_found_in_every_layout() {
+        let unified = "25 1 0:22 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw";
+        let hybrid = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
+        let part = "41 31 0:38 /box /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw";
+        let own = "9:pids:/\n0::/box/agent.service\n";
+        for (mountinfo, expected) in [
+            (unified, "/sys/fs/cgroup/box/agent.service"),
+            (hybrid, "/sys/fs/cgroup/unified/box/agent.service"),
+            (part, "/sys/fs/cgroup/agent.service"),
+        ] {
+            let found = own_directory(mountinfo, own).unwrap();
+            assert_eq!(found.to_str(), Some(expected));
+        }
+        assert!(
+            own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err()
+        );
+        assert!(own_directory(unified, "9:pids:/\n").is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! One start, step by step. Whatever fails, nothing of it is left.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, Instant};
+
+use host_agent_engine::input::{Run, StartError};
+use host_agent_keeper::WorkerEnd;
+use host_agent_sys::orders::{
+    HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
+};
+use host_agent_sys::spawn::{Spawn, spawn};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::cgroup::Leaf;
+use super::fifo::Fifo;
+use super::program::{allowed_user, directory, other};
+use super::record::RunFacts;
+use super::tree::Tree;
+use super::users::Account;
+use super::{Attempt, Born, Ground, StartOrder, environment, key};
+
+const UMASK: u32 = 0o022;
+/// Longest wait for a keeper that does not read (it is stopped, or the machine is drowning). Then the start fails and is
+/// tried again: a daemon nobody else holds the FIFO of would lose its words with the worker.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes a process of a spec.
+///
+/// # Errors
+/// What was tried and the system's error, for people.
+pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartError> {
+    let account = allowed_user(&ground.users, &ground.policy, &order.spec)?;
+    let fifo = ground
+        .fifos
+        .make(&order.run, &account.owner)
+        .map_err(|error| other(format!("log pipe: {error}")))?;
+    let name = fifo.name.clone();
+    start_with(ground, order, &account, fifo).inspect_err(|_| {
+        ground.fifos.remove(&name);
+        // If the keeper does not hear it, it holds an empty pipe until it does not matter.
+        let _ = ground.keeper.send_drop(&key(&order.run));
+    })
+}
+
+fn start_with(
+    ground: &Ground,
+    order: &StartOrder,
+    account: &Account,
+    fifo: Fifo,
+) -> Result<Born, StartError> {
+    hold(&ground.keeper, &order.run, fifo.reader.as_fd())
+        .map_err(|error| other(format!("log pipe: the keeper does not take it: {error}")))?;
+    let leaf = match &ground.cgroups {
+        Some(cgroups) => Some(
+            cgroups
+                .make_leaf(&order.run)
+                .map_err(|error| other(format!("cgroup: {error}")))?,
+        ),
+        None => None,
+    };
+    let (leaf, dir) = leaf.unzip();
+    let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
+    orders
+        .and_then(|orders| {
+            launch(
+                ground,
+                order,
+                account,
+                fifo,
+                leaf.clone(),
+                dir.as_ref(),
+                &orders,
+            )
+            .map_err(|error| other(format!("start zhylon-exec: {error}")))
+        })
+        .inspect_err(|_| {
+            if let Some(leaf) = &leaf {
+                leaf.remove();
+            }
+        })
+}
+
+fn orders(
+    ground: &Ground,
+    order: &StartOrder,
+    account: &Account,
+    fifo: &Fifo,
+    leaf: Option<&Leaf>,
+) -> Result<Orders, String> {
+    let (spec, owner) = (&order.spec, &account.owner);
+    let facts = RunFacts {
+        run: order.run,
+        boot_id: ground.boot_id.clone(),
+        spec_hash: spec.instance_hash(),
+        restart_generation: order.restart_generation,
+        stop_signal: spec.stop_signal(),
+        stop_seconds: spec.stop_seconds(),
+        uid: owner.uid,
+        cgroup: leaf.map(|leaf| leaf.path().to_owned()),
+        fifo: fifo.name.clone(),
+    };
+    let nul = |what: &str| format!("{what} contains a NUL byte");
+    let directory = directory(spec, owner).as_os_str().as_bytes();
+    let argv = spec.argv().iter().map(|word| CString::new(word.as_str()));
+    Ok(Orders {
+        record: facts.template(),
+        uid: owner.uid,
+        gid: owner.gid,
+        groups: owner.groups.clone(),
+        umask: UMASK,
+        nofile: ground.nofile,
+        directory: CString::new(directory).map_err(|_| nul("directory"))?,
+        argv: argv.collect::<Result<_, _>>().map_err(|_| nul("command"))?,
+        env: environment::of(spec, &order.run.slot, account)?,
+    })
+}
+
+fn launch(
+    ground: &Ground,
+    order: &StartOrder,
+    account: &Account,
+    fifo: Fifo,
+    leaf: Option<Leaf>,
+    dir: Option<&std::os::fd::OwnedFd>,
+    orders: &Orders,
+) -> io::Result<Born> {
+    let memfd = to_sealed_memfd(orders)?;
+    let (status, told) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&status, OFlags::NONBLOCK)?;
+    let [out, err] = fifo.writers;
+    let child = spawn(&Spawn {
+        exe: ground.helper.as_fd(),
+        argv0: HELPER_NAME,
+        cgroup: dir.map(|dir| dir.as_fd()),
+        fds: &[
+            (out.as_fd(), 1),
+            (err.as_fd(), 2),
+            (memfd.as_fd(), ORDERS_FD),
+            (told.as_fd(), STATUS_FD),
+            (ground.records.dir(), RECORDS_FD),
+        ],
+    })?;
+    let tree = match leaf {
+        Some(leaf) => Tree::Leaf(leaf),
+        None => Tree::marked(child.pid, &order.run.slot),
+    };
+    Ok(Born {
+        pid: child.pid,
+        pidfd: child.pidfd,
+        status,
+        fifo: fifo.reader,
+        fifo_name: fifo.name,
+        tree,
+        owner: account.owner.clone(),
+        attempt: Attempt {
+            program: order.spec.argv()[0].clone(),
+            directory: directory(&order.spec, &account.owner).to_owned(),
+        },
+    })
+}
+
+/// Gives the read end to the keeper before there is anybody who could write.
+///
+/// # Errors
+/// What the system said, or that the keeper did not read for [`KEEPER_PATIENCE`].
+pub(crate) fn hold(keeper: &WorkerEnd, run: &Run, fifo: BorrowedFd<'_>) -> io::Result<()> {
+    let deadline = Instant::now() + KEEPER_PATIENCE;
+    loop {
+        match keeper.send_hold(&key(run), fifo) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let timeout = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        poll(&mut [PollFd::new(keeper, PollFlags::OUT)], Some(&timeout))?;
+    }
+}

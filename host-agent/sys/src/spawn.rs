@@ -1,0 +1,163 @@
+//! Starting a program by `clone3(CLONE_VM | CLONE_VFORK)` and `execveat`.
+//!
+//! Costs the same however large the caller is, gives a pidfd from the first instant, and puts the child into its
+//! cgroup without a write to `cgroup.procs`. Between the two calls the child borrows the caller's memory, so it runs
+//! bare system calls only. It must never change ids there: a process of that user could stop it and, with it, the
+//! caller (`zhylon-exec` does that later, in memory of its own).
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString, c_char};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use crate::exec::pointers;
+use crate::signals::AllBlocked;
+
+mod arch;
+mod image;
+mod stack;
+
+use image::{Image, Move};
+use stack::Stack;
+
+/// Most descriptors one program can be given. Ours get five; more is refused with EINVAL.
+pub const MAX_FDS: usize = 16;
+/// Largest number a descriptor can be given. More is refused with EINVAL.
+pub const MAX_TARGET: RawFd = 255;
+
+/// How to start the exec helper. There is no place for an environment: it is exactly empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Spawn<'a> {
+    /// The opened program.
+    pub exe: BorrowedFd<'a>,
+    /// Its only argument.
+    pub argv0: &'a CStr,
+    /// An opened cgroup v2 directory in which it begins its life; `None`: the caller's own.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Descriptors and the numbers they get there. The numbers may overlap with those of the sources.
+    pub fds: &'a [(BorrowedFd<'a>, RawFd)],
+}
+
+/// How the keeper starts the worker: the agent's own program with the agent's own words.
+#[derive(Debug, Clone, Copy)]
+pub struct SpawnWorker<'a> {
+    /// The opened program.
+    pub exe: BorrowedFd<'a>,
+    /// Its arguments, its own name first.
+    pub argv: &'a [CString],
+    /// Its environment, `KEY=VALUE`.
+    pub env: &'a [CString],
+    /// See [`Spawn::fds`].
+    pub fds: &'a [(BorrowedFd<'a>, RawFd)],
+}
+
+/// A child just started.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id.
+    pub pid: Pid,
+    /// Its pidfd, close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts the exec helper. It begins with every signal blocked and no handler set; SIGCHLD tells of its end.
+/// Descriptors not named in `fds` reach it unless they are close-on-exec.
+///
+/// # Errors
+/// What clone3, duplicating the descriptors, or execveat said; then no child is left. EINVAL for `fds` out of bounds.
+pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
+    let argv = [order.argv0.as_ptr(), ptr::null()];
+    launch(order.exe, &argv, &[ptr::null()], order.cgroup, order.fds)
+}
+
+/// Starts the worker, as [`spawn`] does.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_worker(order: &SpawnWorker<'_>) -> io::Result<Child> {
+    let (argv, env) = (pointers(order.argv), pointers(order.env));
+    launch(order.exe, &argv, &env, None, order.fds)
+}
+
+/// `argv` and `env` must end with a null pointer and point to strings that outlive the call.
+fn launch(
+    exe: BorrowedFd<'_>,
+    argv: &[*const c_char],
+    env: &[*const c_char],
+    cgroup: Option<BorrowedFd<'_>>,
+    fds: &[(BorrowedFd<'_>, RawFd)],
+) -> io::Result<Child> {
+    let mut moves = moves(fds)?;
+    let stack = Stack::new()?;
+    let image = UnsafeCell::new(Image {
+        exe: exe.as_raw_fd(),
+        floor: moves.iter().map(|m| m.target).max().unwrap_or(-1) + 1,
+        moves: moves.as_mut_ptr(),
+        moves_len: moves.len(),
+        argv: argv.as_ptr(),
+        env: env.as_ptr(),
+        errno: 0,
+    });
+
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let mut flags = shared as u64 | arch::CLONE_CLEAR_SIGHAND;
+    if cgroup.is_some() {
+        flags |= arch::CLONE_INTO_CGROUP;
+    }
+    let mut pidfd: RawFd = -1;
+    let args = arch::CloneArgs {
+        flags,
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack.lowest() as u64,
+        stack_size: stack.size() as u64,
+        cgroup: cgroup.map_or(0, |dir| dir.as_raw_fd() as u64),
+        ..arch::CloneArgs::default()
+    };
+
+    let blocked = AllBlocked::new()?;
+    // SAFETY: `args` asks for CLONE_VM | CLONE_VFORK with a stack of its own that nothing else uses, so this thread
+    // sleeps until the child has exec'd or ended; until then `image` and all it points to stay alive. The child runs
+    // `image::become_program` only, which never returns. No handler can run in it: every signal is blocked.
+    let pid = unsafe { arch::clone3(&args, image::become_program, image.get()) };
+    drop(blocked);
+    if pid < 0 {
+        return Err(io::Error::from_raw_os_error(-pid as i32));
+    }
+    // SAFETY: clone3 succeeded, so the kernel stored a new descriptor that nobody else knows.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // SAFETY: the child is gone from this memory (CLONE_VFORK); it may have written the field, hence volatile.
+    let errno = unsafe { ptr::read_volatile(&raw const (*image.get()).errno) };
+    if errno != 0 {
+        // It ended by itself already; an error here would only hide the real one.
+        let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        return Err(io::Error::from_raw_os_error(errno));
+    }
+    let pid = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Child { pid, pidfd })
+}
+
+fn moves(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Vec<Move>> {
+    let refused = || io::Error::from_raw_os_error(libc::EINVAL);
+    if fds.len() > MAX_FDS {
+        return Err(refused());
+    }
+    let mut moves: Vec<Move> = Vec::with_capacity(fds.len());
+    for (source, target) in fds {
+        let taken = moves.iter().any(|m| m.target == *target);
+        if taken || !(0..=MAX_TARGET).contains(target) {
+            return Err(refused());
+        }
+        moves.push(Move {
+            source: source.as_raw_fd(),
+            target: *target,
+        });
+    }
+    Ok(moves)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! The whole system, from outside. One test program: the programs under test are built once.
+
+mod e2e {
+    mod bad_input;
+    mod first_minutes;
+    mod local_door;
+    mod reactphp;
+    mod schema;
+    mod survival;
+    mod viewers;
+}

@@ -1,0 +1,77 @@
+//! `cargo xtask bench`: our figures beside a floor and beside peers, in one run, interleaved. Printed, with n; a table for
+//! people and JSON for machines.
+
+mod child;
+mod logs;
+mod memory;
+mod ours;
+mod report;
+mod respawn;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::build::{Profile, Programs, build};
+use crate::{say, say_error};
+
+/// What `bench` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Rounds of the respawn measurement; every program is measured in each round.
+    #[arg(long, default_value_t = 9)]
+    pub rounds: usize,
+    /// Kills of each fast program per round (supervisord, which takes a second each, gets fewer).
+    #[arg(long, default_value_t = 25)]
+    pub kills: usize,
+    /// Writes the figures as JSON there.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// Where a benchmark finds its things.
+pub(crate) struct Bench {
+    pub(crate) programs: Programs,
+    pub(crate) dir: TempDir,
+}
+
+/// Runs all of it.
+///
+/// # Errors
+/// When a program does not start or a measurement can not be made.
+pub fn run(args: &Args) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the benchmark starts system supervisors and needs root");
+    }
+    let programs = build(Profile::Release)?;
+    let dir = tempfile::Builder::new()
+        .prefix("zhylon-bench.")
+        .tempdir()
+        .context("a temporary directory")?;
+    let bench = Bench { programs, dir };
+    let children = child::compile(bench.dir.path())?;
+    say_error(&format!(
+        "zhylon-exec is built for {}",
+        bench.programs.helper_target
+    ));
+    let mut report = report::Report::new(&bench.programs.helper_target);
+    let system = ours::System::up(&bench)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    for child in &children {
+        respawn::measure(&bench, &runtime, &system, child, args, &mut report)?;
+    }
+    runtime.block_on(memory::measure(&system, &children[0], &bench, &mut report))?;
+    runtime.block_on(logs::first_line(&system, &mut report))?;
+    runtime.block_on(logs::throughput(&system, &bench, &mut report))?;
+    drop(system);
+    say(&report.table());
+    if let Some(path) = &args.json {
+        std::fs::write(path, report.json()?)
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
