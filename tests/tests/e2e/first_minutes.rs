@@ -115,7 +115,10 @@ async fn what_can_not_start_says_why() {
             draft("no-such-program-in-path"),
             "No such file or directory",
         ),
-        (draft(&not_executable.display().to_string()), "Permission denied"),
+        (
+            draft(&not_executable.display().to_string()),
+            "Permission denied",
+        ),
         (missing_directory, "/no/such/directory"),
         (unknown_user, "nosuchuser"),
     ];
