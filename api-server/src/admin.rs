@@ -40,7 +40,12 @@ pub(crate) struct BootstrapArgs {
 
 #[cfg(test)]
 impl BootstrapArgs {
-    pub(crate) fn new(owner: &str, team: &str, operator_file: PathBuf, owner_file: PathBuf) -> Self {
+    pub(crate) fn new(
+        owner: &str,
+        team: &str,
+        operator_file: PathBuf,
+        owner_file: PathBuf,
+    ) -> Self {
         Self {
             operator: "operator".to_owned(),
             owner: owner.to_owned(),
