@@ -4,8 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 use zhylon_shared::telemetry::LogFormat;
+
+pub(crate) use self::caller::Caller;
+use self::reader::Reader;
+
+mod caller;
+mod reader;
 
 /// Log filter when none is given.
 const DEFAULT_LOG_FILTER: &str = "info";
@@ -61,78 +67,6 @@ pub(crate) struct Overrides {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub(crate) struct InvalidConfig(pub(crate) Vec<String>);
-
-/// Who runs the agent: decides defaults and what can be allowed at all.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) uid: u32,
-    /// Login name; the number as text when the uid has none.
-    pub(crate) name: String,
-    pub(crate) home: PathBuf,
-    xdg_state: Option<PathBuf>,
-    xdg_runtime: Option<PathBuf>,
-    xdg_config: Option<PathBuf>,
-}
-
-impl Caller {
-    /// The user this process runs as.
-    pub(crate) fn current() -> Self {
-        let uid = nix::unistd::geteuid();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten();
-        let absolute = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        Self {
-            uid: uid.as_raw(),
-            name: user
-                .as_ref()
-                .map_or_else(|| uid.to_string(), |user| user.name.clone()),
-            home: user
-                .map(|user| user.dir)
-                .or_else(|| absolute("HOME"))
-                .unwrap_or_else(|| PathBuf::from("/")),
-            xdg_state: absolute("XDG_STATE_HOME"),
-            xdg_runtime: absolute("XDG_RUNTIME_DIR"),
-            xdg_config: absolute("XDG_CONFIG_HOME"),
-        }
-    }
-
-    fn is_root(&self) -> bool {
-        self.uid == 0
-    }
-
-    /// Where the configuration lies when no flag says so. It may be absent there.
-    pub(crate) fn default_file(&self) -> PathBuf {
-        if self.is_root() {
-            return PathBuf::from("/etc/zhylon-agent/config.toml");
-        }
-        let base = self.xdg_config.clone();
-        base.unwrap_or_else(|| self.home.join(".config"))
-            .join("zhylon-agent/config.toml")
-    }
-
-    fn default_state_dir(&self) -> PathBuf {
-        if self.is_root() {
-            return PathBuf::from("/var/lib/zhylon-agent");
-        }
-        let base = self.xdg_state.clone();
-        base.unwrap_or_else(|| self.home.join(".local/state"))
-            .join("zhylon-agent")
-    }
-
-    fn default_run_dir(&self) -> PathBuf {
-        if self.is_root() {
-            return PathBuf::from("/run/zhylon-agent");
-        }
-        match &self.xdg_runtime {
-            Some(base) => base.join("zhylon-agent"),
-            // Without a runtime directory (cron, containers) a place only this user writes to.
-            None => self.default_state_dir().join("run"),
-        }
-    }
-}
 
 impl Policy {
     /// What this host allows to `caller`'s agent when the file says nothing.
@@ -258,97 +192,6 @@ fn read(path: &Path) -> std::io::Result<String> {
         )));
     }
     Ok(text)
-}
-
-/// Takes known keys out of a table; what is left over is unknown.
-struct Reader {
-    path: String,
-    table: Table,
-    errors: Vec<String>,
-}
-
-impl Reader {
-    fn new(path: &str, table: Table) -> Self {
-        Self {
-            path: path.to_owned(),
-            table,
-            errors: Vec::new(),
-        }
-    }
-
-    fn refuse(&mut self, key: &str, text: &str) {
-        self.errors.push(format!("{}{key}: {text}", self.path));
-    }
-
-    fn take<T>(
-        &mut self,
-        key: &str,
-        rule: &str,
-        read: impl FnOnce(Value) -> Option<T>,
-    ) -> Option<T> {
-        let value = self.table.remove(key)?;
-        let found = value.type_str();
-        let taken = read(value);
-        if taken.is_none() {
-            self.refuse(key, &format!("must be {rule}, is a value of type {found}"));
-        }
-        taken
-    }
-
-    fn text(&mut self, key: &str) -> Option<String> {
-        self.take(key, "a text", |value| match value {
-            Value::String(text) => Some(text),
-            _ => None,
-        })
-    }
-
-    fn directory(&mut self, key: &str) -> Option<PathBuf> {
-        self.text(key).map(PathBuf::from)
-    }
-
-    fn log_format(&mut self, key: &str) -> Option<LogFormat> {
-        match self.text(key)?.parse() {
-            Ok(format) => Some(format),
-            Err(rule) => {
-                self.refuse(key, &rule);
-                None
-            }
-        }
-    }
-
-    fn policy(&mut self, key: &str, caller: &Caller) -> Policy {
-        let mut policy = Policy::default_of(caller);
-        let table = self.take(key, "a table", |value| match value {
-            Value::Table(table) => Some(table),
-            _ => None,
-        });
-        let Some(table) = table else { return policy };
-        let mut inner = Self::new(&format!("{}{key}.", self.path), table);
-        let users = inner.take("users", "a list of user names", |value| {
-            let Value::Array(values) = value else {
-                return None;
-            };
-            let names = values.iter().map(|name| name.as_str().map(str::to_owned));
-            names.collect::<Option<Vec<_>>>()
-        });
-        let home_users = inner.take("home_users", "true or false", |value| value.as_bool());
-        self.errors.extend(inner.finish());
-        // The file of an agent without root can only narrow nothing and widen nothing: it has no choice.
-        if caller.is_root() {
-            policy.users = users.unwrap_or(policy.users);
-            policy.home_users = home_users.unwrap_or(policy.home_users);
-        }
-        policy
-    }
-
-    fn finish(mut self) -> Vec<String> {
-        for key in self.table.keys() {
-            let path = &self.path;
-            self.errors
-                .push(format!("{path}{key}: there is no such key"));
-        }
-        self.errors
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::config::Config;
+use crate::spawn::record::pid_of;
 
 /// Signal on which a worker stops every daemon. Its default is to be ignored, so a worker that does not listen yet is not
 /// killed by it; it is sent again and again. No terminal sends it.
@@ -36,7 +37,7 @@ impl Process {
     /// The pid file may be an old one and its number a stranger's by now: the program's name must be ours.
     fn of(pid_file: &Path) -> Option<Self> {
         let pid = std::fs::read_to_string(pid_file).ok()?;
-        let pid = Pid::from_raw(pid.trim_end().parse().ok()?)?;
+        let pid = pid_of(pid.trim_end())?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         let ours = std::env::current_exe().ok()?;
         let theirs = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::record::pid_of;
 use host_agent_engine::input::{Run, Slot};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest as _, Sha256};
@@ -166,9 +167,7 @@ impl Leaf {
 
     fn processes(&self) -> Vec<Pid> {
         let list = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        list.lines()
-            .filter_map(|line| Pid::from_raw(line.parse().ok()?))
-            .collect()
+        list.lines().filter_map(pid_of).collect()
     }
 }
 

@@ -26,9 +26,7 @@ pub(crate) fn allowed_user(
     spec: &DaemonSpec,
 ) -> Result<Arc<Account>, StartError> {
     let name = spec.user();
-    let account = users
-        .find(&Who::Name(name.to_owned()))
-        .map_err(|message| other(message))?;
+    let account = users.find(&Who::Name(name.to_owned())).map_err(other)?;
     let Owner { uid, home, .. } = &account.owner;
     if policy.allows(name, *uid, home) {
         return Ok(account);

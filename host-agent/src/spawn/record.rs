@@ -97,7 +97,7 @@ impl RunRecord {
         }
         let malformed = |key: &str| format!("{key}: malformed");
         Ok(Self {
-            pid: Pid::from_raw(fields.number("pid")?).ok_or_else(|| malformed("pid"))?,
+            pid: pid_of(fields.text("pid")?).ok_or_else(|| malformed("pid"))?,
             start_time: fields.number("start_time")?,
             facts: RunFacts {
                 run: Run {
@@ -127,6 +127,12 @@ impl RunRecord {
         let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).ok()?;
         (start_time(self.pid).ok()? == self.start_time).then_some(pidfd)
     }
+}
+
+/// A pid from text. (`Pid::from_raw` panics at what no pid can be.)
+pub(crate) fn pid_of(text: &str) -> Option<Pid> {
+    let number = text.parse().ok().filter(|number| *number > 0)?;
+    Pid::from_raw(number)
 }
 
 /// Reads `key=value` lines; a key must be there once.

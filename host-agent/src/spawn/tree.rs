@@ -6,7 +6,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use zhylon_shared::name;
 
 use super::cgroup::Leaf;
-use super::record::RunRecord;
+use super::record::{RunRecord, pid_of};
 
 /// The variable that marks a process as one of an instance's. Only one run of a slot lives at a time.
 pub(crate) const MARKER: &str = "SUPERVISOR_PROCESS_NAME";
@@ -100,7 +100,7 @@ fn members(main: Pid, marker: &[u8]) -> Vec<Pid> {
     };
     entries
         .flatten()
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter_map(|entry| pid_of(entry.file_name().to_str()?))
         .filter(|pid| is_member(*pid, main, marker))
         .collect()
 }

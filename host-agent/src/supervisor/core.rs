@@ -6,23 +6,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use host_agent_engine::Engine;
-use host_agent_engine::effect::Effect;
 use host_agent_engine::input::{DesiredDaemon, Input, Run, Ticket};
 use host_agent_keeper::protocol::ToWorker;
-use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zhylon_shared::id::DaemonId;
-use zhylon_shared::spec::{DaemonSpec, SpecDraft};
+use zhylon_shared::spec::DaemonSpec;
 
 use super::board::Board;
 use super::queries::{Answer, Queries};
 use super::restore::{self, Found};
 use super::runs::{LiveRun, Main, Ready, Runs};
-use super::{DaemonEntry, Outcomes, REQUESTS_MAX, Request, SupervisorHandle, clock};
+use super::{Outcomes, REQUESTS_MAX, Request, SupervisorHandle, clock};
 use crate::journal::{Journal, Recovered};
 use crate::logs::{LogEvent, Logs, Owner};
 use crate::spawn::{Ground, STARTS_MAX, Spawners, StartOrder, Started};
+
+mod effects;
+mod requests;
 
 /// How long a helper may take to become the program. Then it is killed and the start has failed.
 pub(super) const START_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -301,252 +302,6 @@ impl Core {
         self.logs.attach(run, born.fifo);
         Ok(())
     }
-
-    fn on_answer(&mut self, answer: Answer) {
-        match answer {
-            Answer::Checked {
-                daemon,
-                revision,
-                result,
-            } => self.inputs.push_back(Input::Checked {
-                daemon,
-                revision,
-                result,
-            }),
-            // A look-up that failed takes nothing back: the name service may be away.
-            Answer::User { account: None, .. } => {}
-            Answer::User {
-                name,
-                account: Some(account),
-            } => self.on_user(&name, &account.owner),
-            Answer::Owner { run, uid, account } => self.on_owner(run, uid, account),
-        }
-    }
-
-    fn on_user(&mut self, name: &str, owner: &Owner) {
-        let before = self.uids.insert(name.to_owned(), owner.uid);
-        let daemons = self.specs.iter().filter(|(_, spec)| spec.user() == name);
-        let daemons: Vec<DaemonId> = daemons.map(|(id, _)| *id).collect();
-        for daemon in daemons {
-            if before != Some(owner.uid) {
-                self.changed.insert(daemon);
-            }
-            // So that an old log can be read while nothing runs. What runs says itself whose it is.
-            if !self.owners.contains_key(&daemon) {
-                self.own(daemon, owner.clone());
-            }
-        }
-    }
-
-    /// From now on this daemon's log is this user's.
-    pub(super) fn own(&mut self, daemon: DaemonId, owner: Owner) {
-        let uid = Some(owner.uid);
-        if self.uids.insert(owner.name.clone(), owner.uid) != uid {
-            self.changed.insert(daemon);
-        }
-        if self.owners.get(&daemon) != Some(&owner) {
-            self.owners.insert(daemon, owner.clone());
-            self.logs.register(daemon, owner);
-        }
-    }
-
-    fn on_request(&mut self, request: Request) {
-        match request {
-            // Dropping the answer says that the agent is ending.
-            Request::Desire(..) | Request::Command { .. } if self.stage != Stage::Serving => {}
-            Request::Desire(set, answer) => {
-                match self.restore.take() {
-                    Some(Restore { found, recovered }) => self.restore(&found, &recovered, set),
-                    None => {
-                        self.know(&set);
-                        self.inputs.push_back(Input::Desired(set));
-                    }
-                }
-                self.settle();
-                let _ = answer.send(());
-            }
-            // Without a ledger no daemon is known.
-            Request::Command { answer, .. } if self.restore.is_some() => {
-                let _ = answer.send(Vec::new());
-            }
-            Request::Command {
-                action,
-                targets,
-                hold,
-                answer,
-            } => {
-                self.next_ticket += 1;
-                let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, answer);
-                self.inputs.push_back(Input::Command {
-                    ticket,
-                    action,
-                    targets,
-                    hold,
-                });
-            }
-            Request::Forget(id, answer) => {
-                self.forget(id);
-                let _ = answer.send(());
-            }
-            Request::StopDaemons => {
-                if self.stage == Stage::Serving {
-                    tracing::info!("stopping every daemon, as asked");
-                    self.stage = Stage::Stopping;
-                    self.inputs
-                        .push_back(Input::Shutdown { stop_daemons: true });
-                }
-            }
-        }
-    }
-
-    fn forget(&mut self, id: DaemonId) {
-        if self.board.daemon(&id).is_some_and(|entry| entry.gone) {
-            self.board.remove(&id);
-            self.specs.remove(&id);
-            self.owners.remove(&id);
-            self.logs.forget(id);
-            self.journal.forget(id);
-        }
-    }
-
-    /// Notes what the complete set says besides what the engine notes.
-    fn know(&mut self, set: &[DesiredDaemon]) {
-        let intents = set.iter().map(|d| (d.id, d.intent_generation)).collect();
-        self.board.set_intents(intents);
-        let mut users = BTreeSet::new();
-        for daemon in set {
-            users.insert(daemon.spec.user().to_owned());
-            let old = self.specs.insert(daemon.id, Arc::clone(&daemon.spec));
-            if old.as_ref() != Some(&daemon.spec) {
-                self.changed.insert(daemon.id);
-            }
-        }
-        for user in users {
-            self.queries.user(user);
-        }
-    }
-
-    /// Tells the engine what happened, does what it says, until it has nothing more to say; then publishes.
-    fn settle(&mut self) {
-        while self.restore.is_none()
-            && let Some(input) = self.inputs.pop_front()
-        {
-            self.engine.handle(clock::now(), input);
-            while let Some(effect) = self.engine.poll_effect() {
-                self.carry_out(effect);
-            }
-        }
-        self.publish();
-    }
-
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::Spawn {
-                run,
-                spec,
-                restart_generation,
-            } => {
-                let order = StartOrder {
-                    run,
-                    spec,
-                    restart_generation,
-                };
-                if let Err(order) = self.spawners.submit(order) {
-                    self.backlog.push_back(order);
-                }
-            }
-            Effect::Signal { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
-                    live.signal(signal);
-                }
-            }
-            Effect::SignalTree { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
-                    live.tree.signal(signal);
-                }
-            }
-            Effect::KillTree { run } => self.kill_tree(run),
-            Effect::Check {
-                daemon,
-                revision,
-                spec,
-            } => self.queries.check(daemon, revision, spec),
-            Effect::HoldEnded { daemon } => self.journal.hold_ended(daemon),
-            Effect::Settled {
-                daemon,
-                restart_generation,
-                outcome,
-            } => self.journal.settled(daemon, restart_generation, outcome),
-            Effect::Changed { daemon } => {
-                self.changed.insert(daemon);
-            }
-            Effect::Gone { daemon } => self.on_gone(daemon),
-            Effect::Reply { ticket, outcomes } => {
-                if let Some(answer) = self.tickets.remove(&ticket) {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(outcomes);
-                }
-            }
-            Effect::Terminated => {
-                if self.stage == Stage::Stopping {
-                    tracing::info!("every daemon is stopped");
-                }
-            }
-        }
-    }
-
-    fn on_gone(&mut self, daemon: DaemonId) {
-        self.changed.remove(&daemon);
-        self.journal.forget(daemon);
-        let Some(entry) = self.board.daemon(&daemon) else {
-            return;
-        };
-        let mut entry = DaemonEntry::clone(&entry);
-        entry.view.state = zhylon_shared::state::aggregate([]);
-        entry.view.instances.clear();
-        entry.view.hold = None;
-        entry.view.converged = true;
-        entry.gone = true;
-        self.board.publish(vec![entry]);
-    }
-
-    fn publish(&mut self) {
-        let changed = std::mem::take(&mut self.changed);
-        let entries = changed.iter().filter_map(|id| {
-            let view = self.engine.view(id)?;
-            let spec = match self.specs.get(id) {
-                Some(spec) => Arc::clone(spec),
-                None => unknown_spec()?,
-            };
-            Some(DaemonEntry {
-                uid: self.uids.get(spec.user()).copied(),
-                view,
-                spec,
-                version: 0,
-                gone: false,
-            })
-        });
-        self.board.publish(entries.collect());
-    }
-}
-
-/// What stands for the spec of a daemon that was deleted while no worker ran: its instances are being stopped.
-fn unknown_spec() -> Option<Arc<DaemonSpec>> {
-    let draft = SpecDraft {
-        command: "unknown".to_owned(),
-        ..SpecDraft::default()
-    };
-    DaemonSpec::check(draft).ok().map(Arc::new)
-}
-
-/// Signals come from specs and from operators; both were checked.
-fn known(signal: i32) -> Option<Signal> {
-    let known = Signal::from_named_raw(signal);
-    if known.is_none() {
-        tracing::warn!(signal, "there is no such signal");
-    }
-    known
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -106,6 +106,8 @@ async fn what_can_not_start_says_why() {
     missing_directory.directory = "/no/such/directory".to_owned();
     let mut unknown_user = draft("sleep 1000");
     unknown_user.user = Some("nosuchuser".to_owned());
+    let not_executable = world.dir().join("not-executable");
+    std::fs::write(&not_executable, "text\n").expect("write a file");
     let rows = [
         (
             draft("/no/such/program --flag"),

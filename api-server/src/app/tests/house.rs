@@ -273,7 +273,8 @@ impl Agent {
 impl Link {
     pub(super) async fn send(&mut self, frame: Up) {
         let frame = ConnectRequest { frame: Some(frame) };
-        self.up.send(frame).await.unwrap();
+        // A link that was refused meanwhile says so in what comes from it.
+        let _ = self.up.send(frame).await;
     }
 
     /// The next frame but heartbeats; `None` when the stream has ended.

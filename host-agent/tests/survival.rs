@@ -1,0 +1,15 @@
+//! The worker core with real processes: keeping alive, stopping, and what a kill of worker, keeper or both must not do.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "the tests' own helpers: what is missing fails the test, and says so"
+)]
+
+#[path = "survival/agent.rs"]
+mod agent;
+#[path = "survival/kills.rs"]
+mod kills;
+#[path = "survival/life.rs"]
+mod life;
+#[path = "survival/unprivileged.rs"]
+mod unprivileged;
