@@ -56,10 +56,10 @@ impl House {
             listen: Some("127.0.0.1:0".into()),
             agent_listen: Some("127.0.0.1:0".into()),
             data_dir: Some(data.display().to_string()),
-            heartbeat_interval_ms: Some(milliseconds.to_string()),
             ..ConfigArgs::default()
         };
-        let config = Config::load(&args, |_| None).unwrap();
+        let mut config = Config::load(&args, |_| None).unwrap();
+        config.heartbeat_interval = Duration::from_millis(milliseconds);
         let bootstrap = BootstrapArgs::new(
             "Anna",
             "Team One",
