@@ -135,19 +135,15 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
-        let (accepting, draining, ended) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
-        self.agents.start(&ended);
+        let draining = CancellationToken::new();
+        self.agents.start(&draining);
         let incoming = |entrance: Entrance, door| {
             listener::accept(
                 entrance.listener,
                 entrance.tls,
                 door,
                 Limits::USUAL,
-                accepting.clone(),
+                draining.clone(),
                 &self.tasks,
             )
         };
@@ -172,34 +168,31 @@ impl App {
         ));
         tokio::select! {
             () = stop.cancelled() => {}
-            done = &mut public => done?.context("the public server ended")?,
-            done = &mut agent => done?.context("the agents' server ended")?,
+            done = &mut public => {
+                done?.context("the public server failed")?;
+                anyhow::bail!("the public server ended by itself");
+            }
+            done = &mut agent => {
+                done?.context("the agents' server failed")?;
+                anyhow::bail!("the agents' server ended by itself");
+            }
         }
 
         tracing::info!("draining");
-        // Balancers look away; then nobody new; then those who are here are told.
+        // Balancers look away; then nobody new comes, and those who are here are told.
         health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;
-        accepting.cancel();
         self.agents.drain();
         draining.cancel();
+        self.tasks.close();
         let orderly = async {
-            let _ = tokio::join!(&mut public, &mut agent);
+            let _ = tokio::join!(&mut public, &mut agent, self.tasks.wait());
         };
         if tokio::time::timeout(DRAIN_DEADLINE, orderly).await.is_err() {
-            tracing::warn!("some calls did not end in time and were cut");
+            tracing::warn!("some calls did not end in time and are cut");
             public.abort();
             agent.abort();
-        }
-        ended.cancel();
-        self.tasks.close();
-        // Sessions and streams end with their connections.
-        if tokio::time::timeout(DRAIN_DEADLINE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("some streams did not end in time");
         }
         tracing::info!("stopped");
         Ok(())

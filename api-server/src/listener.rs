@@ -28,8 +28,8 @@ use crate::ca::AgentIdentity;
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(50);
 /// Connections whose handshake is done and that the gRPC server did not take yet. When full, handshakes wait.
 const READY_MAX: usize = 64;
-/// Rest after the system refused a descriptor or memory: accepting again at once would spin.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+/// Rest after the system refused a connection, for want of a descriptor or of memory: trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a listener allows.
 #[derive(Debug, Clone, Copy)]
@@ -115,13 +115,13 @@ impl Gate {
         loop {
             let tcp = match listener.accept().await {
                 Ok((tcp, _)) => tcp,
-                Err(error) if is_exhausted(&error) => {
+                // The peer was gone before we looked: its affair.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
                     tracing::warn!(%error, "can not accept connections; pausing");
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
-                // The peer was gone before we looked: its affair.
-                Err(_) => continue,
             };
             let Ok(connection) = self.connections.clone().try_acquire_owned() else {
                 tracing::debug!("all connections are taken; one more was closed");
@@ -199,15 +199,6 @@ impl Gate {
         };
         Ok(Conn::new(stream, Peer { address, agent }, place))
     }
-}
-
-/// Whether the system has no descriptor or memory for another connection just now.
-fn is_exhausted(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let kinds = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    kinds
-        .iter()
-        .any(|kind| error.raw_os_error() == Some(kind.raw_os_error()))
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn complain(text: &str) {
 fn load(args: &ConfigArgs) -> Result<Config, ConfigErrors> {
     let config = Config::load(args, |name| std::env::var(name).ok())?;
     telemetry::init(config.log_format, &config.log_filter)
-        .map_err(|error| ConfigErrors(vec![format!("log_filter: {error}")]))?;
+        .map_err(|error| ConfigErrors(vec![error.replacen("log filter", "log_filter", 1)]))?;
     Ok(config)
 }
 

@@ -260,7 +260,7 @@ pub(crate) struct SpecFlags {
     /// When it is started again.
     #[arg(long, value_name = "POLICY", value_parser = ["always", "on-failure", "never"])]
     pub(crate) restart_policy: Option<String>,
-    /// Failed starts until it is FATAL; 0 means never.
+    /// How often in a row a failed start is tried again before FATAL; 0 means for ever.
     #[arg(long)]
     pub(crate) max_retries: Option<i32>,
     /// An environment variable `NAME=VALUE`; repeat for more. On update the set replaces the old one. A value that

@@ -11,6 +11,8 @@ pub mod daemons {
             unreachable_pub,
             missing_debug_implementations,
             clippy::all,
+            clippy::allow_attributes_without_reason,
+            clippy::unwrap_used,
             reason = "generated code; the comments are in the .proto files"
         )]
         tonic::include_proto!("zhylon.daemons.v1");
@@ -27,6 +29,8 @@ pub mod agent {
             unreachable_pub,
             missing_debug_implementations,
             clippy::all,
+            clippy::allow_attributes_without_reason,
+            clippy::unwrap_used,
             reason = "generated code; the comments are in the .proto files"
         )]
         tonic::include_proto!("zhylon.agent.v1");

@@ -242,7 +242,7 @@ impl DaemonSpec {
     pub fn restart_policy(&self) -> RestartPolicy {
         self.restart_policy
     }
-    /// Failed starts until FATAL; 0 means never.
+    /// How often in a row a failed start is tried again before FATAL; 0 means for ever.
     #[must_use]
     pub fn max_retries(&self) -> u32 {
         self.max_retries

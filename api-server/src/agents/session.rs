@@ -3,30 +3,34 @@
 //! A session never waits for its agent without a deadline, and every one that does not simply break off ends with a
 //! `Drain` or a `Reject` that says why.
 
+mod end;
+mod opening;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval};
 use zhylon_proto::agent::v1::connect_request::Frame as Up;
 use zhylon_proto::agent::v1::connect_response::Frame as Down;
 use zhylon_proto::agent::v1::{
-    ConfigAck, ConnectRequest, ConnectResponse, Drain, Hello, Reject, RejectReason,
-    ServerHeartbeat, Status, StatusAck, Welcome,
+    ConfigAck, ConnectRequest, ConnectResponse, Drain, Reject, RejectReason, ServerHeartbeat,
+    Status, StatusAck,
 };
-use zhylon_shared::wire::{PROTOCOL_VERSION, timestamp};
+use zhylon_shared::wire::timestamp;
+
+use end::End;
+use opening::open;
 
 use super::feed::{Answer, Feed};
 use super::{Agents, Seat, lock};
-use crate::ca::{AgentIdentity, Dates, hex};
+use crate::ca::{AgentIdentity, hex};
 use crate::domain::{Domain, Error};
 
-/// Time for the first frame.
-const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Heartbeats that may be missed before a link counts as dead: 45 s at the usual 15.
 const MISSED_HEARTBEATS: u32 = 3;
 /// Longest wait for the answer to a configuration: it takes one fsync on the host.
@@ -38,58 +42,8 @@ const SEEN_INTERVAL: Duration = Duration::from_secs(60);
 /// Tries of a write while the database is busy, and the rest between two.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
-/// What an agent waits after OVERLOADED.
-const RETRY_OVERLOADED: Duration = Duration::from_secs(5);
-/// What an agent waits after REVOKED, or when it speaks no protocol of ours: nobody mends that in seconds.
-const RETRY_HOPELESS: Duration = Duration::from_secs(600);
 /// Agents are spread over so many milliseconds when they are asked to connect again.
 const DRAIN_SPREAD_MS: u32 = 2000;
-
-/// How a session ends.
-#[derive(Debug)]
-enum End {
-    /// The agent went, or fell silent.
-    Gone(String),
-    /// We go.
-    Drained,
-    /// We refuse to go on.
-    Rejected(RejectReason, String, Duration),
-}
-
-impl End {
-    fn reject(reason: RejectReason, message: impl Into<String>) -> Self {
-        Self::Rejected(reason, message.into(), Duration::ZERO)
-    }
-
-    fn superseded() -> Self {
-        Self::reject(
-            RejectReason::Superseded,
-            "a newer session of this server was opened",
-        )
-    }
-}
-
-impl From<Error> for End {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::NotFound(_) => Self::Rejected(
-                RejectReason::Revoked,
-                "the server was deleted".to_owned(),
-                RETRY_HOPELESS,
-            ),
-            Error::Fenced => Self::superseded(),
-            Error::Invalid(_) => Self::reject(RejectReason::ProtocolError, error.to_string()),
-            other => {
-                tracing::error!(error = %other, "an agent's session can not go on");
-                Self::Rejected(
-                    RejectReason::Overloaded,
-                    "the api-server can not reach its database".to_owned(),
-                    RETRY_OVERLOADED,
-                )
-            }
-        }
-    }
-}
 
 /// Serves one `Connect` stream of the agent that showed this certificate, until it ends. `address` is for our log.
 pub(crate) async fn serve<S, E>(
@@ -140,106 +94,6 @@ pub(crate) async fn serve<S, E>(
     };
     // Who does not read its last word has not lost anything but the reason.
     let _ = tokio::time::timeout(FAREWELL_DEADLINE, down.send(farewell)).await;
-}
-
-async fn open<'a, S, E>(
-    agents: &'a Agents,
-    identity: &AgentIdentity,
-    frames: &mut S,
-    down: &'a mpsc::Sender<ConnectResponse>,
-) -> Result<Session<'a>, End>
-where
-    S: Stream<Item = Result<ConnectRequest, E>> + Unpin,
-    E: Display,
-{
-    let domain = &agents.0.domain;
-    check_dates(identity, domain.clock().wall())?;
-    let hello = hello(frames).await?;
-    if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL_VERSION) {
-        return Err(End::Rejected(
-            RejectReason::ProtocolUnsupported,
-            format!("this api-server speaks protocol {PROTOCOL_VERSION}"),
-            RETRY_HOPELESS,
-        ));
-    }
-    if agents.0.draining.is_cancelled() {
-        return Err(End::Drained);
-    }
-    let claim = while_busy(|| domain.claim(identity.server, &hello.agent_version)).await?;
-    let seat = agents
-        .enter(identity.server, claim.session_epoch, claim.revision)
-        .ok_or_else(End::superseded)?;
-    let heartbeat = agents.0.heartbeat;
-    let mut session = Session {
-        agents,
-        domain,
-        seat,
-        feed: Feed::new(&hello),
-        look_again: false,
-        down,
-        silence: heartbeat * MISSED_HEARTBEATS,
-        last_heard: Instant::now(),
-        ack_due: None,
-        last_seen: Instant::now(),
-        tick: tokio::time::interval_at(Instant::now() + heartbeat, heartbeat),
-    };
-    session
-        .tick
-        .set_missed_tick_behavior(MissedTickBehavior::Delay);
-    session
-        .send(Down::Welcome(Welcome {
-            protocol: PROTOCOL_VERSION,
-            session_epoch: claim.session_epoch,
-            server_time: Some(timestamp(domain.clock().wall())),
-            heartbeat_interval_ms: millis(heartbeat),
-            target_revision: claim.revision,
-        }))
-        .await?;
-    // Before the first look: restarts the host has already in its ledger must not be taken for late ones.
-    let known = hello.config_epoch == claim.config_epoch;
-    if known && (1..=claim.revision).contains(&hello.applied_revision) {
-        session.acknowledge(hello.applied_revision).await?;
-    } else if known && hello.applied_revision > claim.revision {
-        tracing::error!(
-            server.id = %identity.server,
-            host.revision = hello.applied_revision,
-            server.revision = claim.revision,
-            "the host has a newer configuration than the database: an older database was restored"
-        );
-    }
-    session.look().await?;
-    Ok(session)
-}
-
-fn check_dates(identity: &AgentIdentity, now: SystemTime) -> Result<(), End> {
-    let (reason, certificate, first) = match identity.dates(now) {
-        Dates::Valid => return Ok(()),
-        Dates::NotYet => (RejectReason::ClockSkew, "begins", identity.not_before),
-        Dates::Over => (RejectReason::Expired, "ended", identity.not_after),
-    };
-    let message = format!(
-        "the agent's certificate {certificate} {}, and the api-server's clock says {}",
-        calendar(first),
-        calendar(now)
-    );
-    Err(End::Rejected(reason, message, RETRY_OVERLOADED))
-}
-
-async fn hello<S, E>(frames: &mut S) -> Result<Hello, End>
-where
-    S: Stream<Item = Result<ConnectRequest, E>> + Unpin,
-    E: Display,
-{
-    let refuse = |message| Err(End::reject(RejectReason::ProtocolError, message));
-    match tokio::time::timeout(HELLO_DEADLINE, frames.next()).await {
-        Ok(Some(Ok(ConnectRequest {
-            frame: Some(Up::Hello(hello)),
-        }))) => Ok(hello),
-        Ok(Some(Ok(_))) => refuse("the first frame must be `hello`"),
-        Ok(Some(Err(error))) => Err(End::Gone(error.to_string())),
-        Ok(None) => Err(End::Gone("it said nothing".to_owned())),
-        Err(_) => refuse("no `hello` within 5 seconds"),
-    }
 }
 
 struct Session<'a> {
@@ -424,10 +278,4 @@ fn millis(duration: Duration) -> u32 {
 /// Spreads agents; without randomness they come all at once, which the listener survives.
 fn random_below(bound: u32) -> u32 {
     getrandom::u32().unwrap_or_default() % bound
-}
-
-fn calendar(at: SystemTime) -> String {
-    use time::format_description::well_known::Rfc3339;
-    let at = time::OffsetDateTime::from(at);
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }

@@ -94,6 +94,6 @@ pub(super) fn agent(
 }
 
 /// A handler's panic is one call's failure. The panic itself was logged by the hook.
-fn answer_panic(_: Box<dyn Any + Send>) -> Response<Body> {
+pub(super) fn answer_panic(_: Box<dyn Any + Send>) -> Response<Body> {
     to_status(Error::Internal("a handler panicked".to_owned())).into_http()
 }

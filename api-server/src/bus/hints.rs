@@ -10,6 +10,10 @@ const CAPACITY: usize = 1024;
 
 /// Something changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "`Hint::Server` would read as if the server itself were told"
+)]
 pub(crate) enum Hint {
     /// What this server should run, or the server itself (also that it was deleted).
     ServerChanged(ServerId),

@@ -8,7 +8,7 @@ use super::{ConfigArgs, ConfigErrors};
 /// The layers, and the mistakes found in them so far.
 pub(super) struct Layers<'a> {
     file: toml::Table,
-    env: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    env: &'a dyn Fn(&str) -> Option<String>,
     flags: BTreeMap<&'static str, String>,
     errors: Vec<String>,
 }
@@ -19,7 +19,7 @@ enum Value {
 }
 
 impl<'a> Layers<'a> {
-    pub(super) fn new(args: &ConfigArgs, env: impl Fn(&str) -> Option<String> + 'a) -> Self {
+    pub(super) fn new(args: &ConfigArgs, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let mut errors = Vec::new();
         let file = args.config.as_ref().map_or_else(toml::Table::new, |path| {
             let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
@@ -46,7 +46,7 @@ impl<'a> Layers<'a> {
         ];
         Self {
             file,
-            env: Box::new(env),
+            env,
             flags: flags
                 .into_iter()
                 .filter_map(|(key, value)| Some((key, value.clone()?)))

@@ -19,16 +19,15 @@ use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::{FieldViolation, PROCESSES_MAX};
 
 use self::tail::Tail;
+use super::methods::{REQUEST_MAX, open};
 use super::status::to_status;
 use crate::bus::log_broker::{LogBroker, LogRequest, Start};
-use crate::domain::{Ctx, Domain, Error};
+use crate::domain::{Domain, Error};
 
 /// Lines when nothing is said.
 const DEFAULT_TAIL_LINES: u32 = 10;
 /// Most lines from the end.
 const TAIL_LINES_MAX: i32 = 100_000;
-/// Largest request.
-const REQUEST_MAX: usize = 256 * 1024;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -62,12 +61,7 @@ impl LogService for LogApi {
         &self,
         request: Request<TailLogRequest>,
     ) -> Result<Response<Self::TailLogStream>, Status> {
-        let ctx = request
-            .extensions()
-            .get::<Ctx>()
-            .cloned()
-            .ok_or_else(|| to_status(Error::Internal("a call without a context".to_owned())))?;
-        let asked = request.into_inner();
+        let (ctx, asked) = open(request)?;
         let (server, daemon) = self
             .domain
             .authorize_log(&ctx, &asked.daemon_id)

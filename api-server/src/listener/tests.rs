@@ -78,7 +78,10 @@ async fn connect(address: SocketAddr, config: ClientConfig) -> io::Result<Client
 async fn refusal(address: SocketAddr, config: ClientConfig) -> String {
     match connect(address, config).await {
         Err(error) => error.to_string(),
-        Ok(mut stream) => stream.read_u8().await.unwrap_err().to_string(),
+        Ok(mut stream) => {
+            let end = tokio::time::timeout(Duration::from_secs(10), stream.read_u8()).await;
+            end.expect("it was let in").unwrap_err().to_string()
+        }
     }
 }
 

@@ -126,8 +126,9 @@ pub struct Ticket(pub u64);
 /// Everything that can happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// First input of a worker's life (later it counts as [`Input::Desired`]): what the ledger and the run records say. Instances of daemons that are not in
-    /// `desired` are stopped with their own signal and grace (their tombstone).
+    /// First input of a worker's life: what the ledger and the run records say. Instances of daemons that are not in
+    /// `desired` are stopped with their own signal and grace (their tombstone). Later it counts as
+    /// [`Input::Desired`].
     Restore {
         /// The complete set.
         desired: Vec<DesiredDaemon>,

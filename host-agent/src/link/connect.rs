@@ -104,6 +104,7 @@ pub(super) async fn keep<H: Host, L: LogSource>(
             () = replaced(&store, stamp) => backoff.reset(),
         }
     }
+    reporter.end();
 }
 
 /// Returns once the host was enrolled anew.

@@ -32,8 +32,9 @@ pub(super) const SUBSCRIPTIONS_MAX: usize = 256;
 /// Frames on their way to the transport, at most 64 KiB each. When full, senders wait in line.
 pub(super) const OUTGOING: usize = 4;
 /// Most reads of log files at once, over all sessions. A home that hangs holds the threads of its readers for as long
-/// as it hangs; this many are less than the runtime has (512), so that looking up names goes on. When all are taken, logs wait.
-const READS_MAX: usize = 256;
+/// as it hangs; this many are fewer than the link's runtime has for what may block (16), so that looking up the
+/// api-server's name goes on. When all are taken, logs wait and nothing else does.
+const READS_MAX: usize = 12;
 
 /// What subscriptions read from.
 #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! `run_dir/link.json`: how the link is, for `host-agent status`. Written by rename, never synced: it need not survive a
 //! power cut. Must never hold a secret.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -97,7 +98,10 @@ impl Reporter {
             (LinkState::NotEnrolled, None) => {
                 tracing::info!("not enrolled: run `host-agent enroll`");
             }
-            (LinkState::Connected, _) => tracing::info!(server = ?new.server_id, "connected"),
+            (LinkState::Connected, _) => match server {
+                Some(server) => tracing::info!(%server, "connected"),
+                None => tracing::info!("connected"),
+            },
             (LinkState::NotEnrolled | LinkState::Connecting, Some(why)) => {
                 tracing::warn!(why, "not connected; daemons go on");
             }
@@ -108,6 +112,11 @@ impl Reporter {
             tracing::warn!(%error, "{} could not be written", self.run_dir.join(FILE).display());
         }
         self.report = Some(new);
+    }
+
+    /// The worker ends: nobody keeps the file true any more.
+    pub(super) fn end(&self) {
+        let _ = std::fs::remove_file(self.run_dir.join(FILE));
     }
 
     fn write(&self, report: &LinkReport) -> io::Result<()> {
@@ -136,11 +145,20 @@ fn clip(text: &str) -> String {
 
 /// What a gRPC status says, for people, with all causes: for a refused certificate the reason is only there.
 pub(super) fn describe(status: &tonic::Status) -> String {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof) {
+            // What a killed api-server leaves; the libraries' words for it are three lines long.
+            return "the connection broke off".to_owned();
+        }
+        cause = error.source();
+    }
     let said = match status.message() {
         "" => status.code().description(),
         message => message,
     };
-    match std::error::Error::source(status) {
+    match status.source() {
         Some(cause) => {
             let causes = error_chain(cause);
             if causes.contains(said) {
@@ -150,5 +168,31 @@ pub(super) fn describe(status: &tonic::Status) -> String {
             }
         }
         None => said.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_happened_in_one_printable_line() {
+        let status = tonic::Status::unavailable("going\naway");
+        assert_eq!(clip(&describe(&status)), "going away");
+        assert!(!describe(&tonic::Status::unavailable("")).is_empty());
+        let eof = io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "no close_notify, see https://…",
+        );
+        let status = tonic::Status::from_error(Box::new(eof));
+        assert_eq!(describe(&status), "the connection broke off");
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let status = tonic::Status::from_error(Box::new(refused));
+        assert_eq!(
+            describe(&status).matches("refused").count(),
+            1,
+            "{status:?}"
+        );
+        assert_eq!(clip(&"x".repeat(9999)).len(), ERROR_MAX);
     }
 }

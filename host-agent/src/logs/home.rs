@@ -123,3 +123,70 @@ fn beneath(
         opened => opened,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{chown, symlink};
+
+    use rustix::fs::mknodat;
+
+    use super::*;
+
+    fn refusal(plant: impl FnOnce(&std::path::Path)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            name: "test".to_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+            gid: 0,
+            groups: Vec::new(),
+            home: dir.path().to_owned(),
+        };
+        assert!(open_log(&owner, "log", false).unwrap().is_none());
+        fs::create_dir(dir.path().join(DIR)).unwrap();
+        plant(&dir.path().join(DIR).join("log"));
+        let refused = open_log(&owner, "log", true).unwrap_err();
+        refused.0.replace(&dir.path().display().to_string(), "HOME")
+    }
+
+    #[test]
+    fn every_refusal_says_what_and_why() {
+        let path = |at: &std::path::Path| at.with_extension("other");
+        assert_eq!(
+            refusal(|at| symlink("/etc/passwd", at).unwrap()),
+            "open HOME/.zhylon/log: Too many levels of symbolic links (os error 40)"
+        );
+        assert_eq!(
+            refusal(|at| fs::create_dir(at).unwrap()),
+            "open HOME/.zhylon/log: Is a directory (os error 21)"
+        );
+        assert_eq!(
+            refusal(|at| mknodat(CWD, at, FileType::Fifo, Mode::RWXU, 0).unwrap()),
+            "HOME/.zhylon/log is not a regular file: remove it"
+        );
+        let linked = refusal(|at| {
+            fs::write(path(at), "").unwrap();
+            fs::hard_link(path(at), at).unwrap();
+        });
+        assert_eq!(
+            linked,
+            "HOME/.zhylon/log has 2 links, must have one: remove it"
+        );
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: foreign owners need root");
+            return;
+        }
+        let foreign = refusal(|at| {
+            fs::write(at, "").unwrap();
+            chown(at, Some(7), None).unwrap();
+        });
+        let rule = "belongs to uid 7, not to test (0)";
+        assert_eq!(foreign, format!("HOME/.zhylon/log {rule}: remove it"));
+        let dir = refusal(|at| chown(at.parent().unwrap(), Some(7), None).unwrap());
+        assert_eq!(dir, format!("HOME/.zhylon {rule}: chown it"));
+        let home = refusal(|at| {
+            chown(at.parent().unwrap().parent().unwrap(), Some(7), None).unwrap();
+        });
+        assert_eq!(home, format!("HOME {rule}: chown it"));
+    }
+}

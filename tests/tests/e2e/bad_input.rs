@@ -196,7 +196,7 @@ async fn wrong_credentials_have_distinct_reasons() {
     assert!(enrolled, "{error}");
     let used = refused("used", &token);
     assert!(
-        pin.contains("pin") && used.contains("used"),
+        pin.contains("Nothing was sent") && used.contains("used already"),
         "{pin}\n{used}"
     );
     assert_eq!(

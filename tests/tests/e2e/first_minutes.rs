@@ -106,6 +106,8 @@ async fn what_can_not_start_says_why() {
     missing_directory.directory = "/no/such/directory".to_owned();
     let mut unknown_user = draft("sleep 1000");
     unknown_user.user = Some("nosuchuser".to_owned());
+    let not_executable = world.dir().join("not-executable");
+    std::fs::write(&not_executable, "text\n").expect("write a file");
     let rows = [
         (
             draft("/no/such/program --flag"),
@@ -115,7 +117,10 @@ async fn what_can_not_start_says_why() {
             draft("no-such-program-in-path"),
             "No such file or directory",
         ),
-        (draft("/etc/hostname"), "ermission denied"),
+        (
+            draft(&not_executable.display().to_string()),
+            "Permission denied",
+        ),
         (missing_directory, "/no/such/directory"),
         (unknown_user, "nosuchuser"),
     ];

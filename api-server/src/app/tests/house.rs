@@ -56,10 +56,10 @@ impl House {
             listen: Some("127.0.0.1:0".into()),
             agent_listen: Some("127.0.0.1:0".into()),
             data_dir: Some(data.display().to_string()),
-            heartbeat_interval_ms: Some(milliseconds.to_string()),
             ..ConfigArgs::default()
         };
-        let config = Config::load(&args, |_| None).unwrap();
+        let mut config = Config::load(&args, |_| None).unwrap();
+        config.heartbeat_interval = Duration::from_millis(milliseconds);
         let bootstrap = BootstrapArgs::new(
             "Anna",
             "Team One",
@@ -273,7 +273,8 @@ impl Agent {
 impl Link {
     pub(super) async fn send(&mut self, frame: Up) {
         let frame = ConnectRequest { frame: Some(frame) };
-        self.up.send(frame).await.unwrap();
+        // A link that was refused meanwhile says so in what comes from it.
+        let _ = self.up.send(frame).await;
     }
 
     /// The next frame but heartbeats; `None` when the stream has ended.

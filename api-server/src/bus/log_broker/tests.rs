@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::stream::Breach;
 use super::*;
 
@@ -20,6 +22,12 @@ fn chunk(next_position: u64, len: usize) -> LogEvent {
     }
 }
 
+/// The next order; a test that waits for one in vain fails.
+async fn order(stream: &LogStream) -> Option<Order> {
+    let order = tokio::time::timeout(Duration::from_secs(10), stream.next_order()).await;
+    order.expect("no order comes")
+}
+
 fn attached() -> (LogBroker, ServerId, Arc<LogStream>) {
     let (broker, server) = (LogBroker::new(), ServerId::random().unwrap());
     let stream = broker.attach(server, 1).unwrap();
@@ -39,7 +47,7 @@ async fn without_a_stream_there_is_no_subscription() {
         broker.subscribe(server, request()).unwrap_err(),
         NoSubscription::Offline
     );
-    assert_eq!(stream.next_order().await, None);
+    assert_eq!(order(&stream).await, None);
 }
 
 #[tokio::test]
@@ -51,7 +59,7 @@ async fn what_is_read_comes_back_as_credit() {
         id,
         request,
         credit,
-    }) = stream.next_order().await
+    }) = order(&stream).await
     else {
         panic!("no subscribe");
     };
@@ -63,14 +71,14 @@ async fn what_is_read_comes_back_as_credit() {
     assert_eq!(stream.waiting_orders(), 0);
     subscription.next().await;
     assert_eq!(
-        stream.next_order().await,
+        order(&stream).await,
         Some(Order::Credit {
             id,
             bytes: CREDIT_STEP
         })
     );
     drop(subscription);
-    assert_eq!(stream.next_order().await, Some(Order::Unsubscribe { id }));
+    assert_eq!(order(&stream).await, Some(Order::Unsubscribe { id }));
 }
 
 #[tokio::test]
@@ -116,16 +124,13 @@ async fn too_many_tiny_events_lose_the_subscription_not_the_stream() {
     let (broker, server, stream) = attached();
     let mut slow = broker.subscribe(server, request()).unwrap();
     assert!(matches!(
-        stream.next_order().await,
+        order(&stream).await,
         Some(Order::Subscribe { .. })
     ));
     for n in 0..=QUEUE_MAX as u64 {
         stream.deliver(1, chunk(n + 1, 1)).unwrap();
     }
-    assert_eq!(
-        stream.next_order().await,
-        Some(Order::Unsubscribe { id: 1 })
-    );
+    assert_eq!(order(&stream).await, Some(Order::Unsubscribe { id: 1 }));
     for n in 0..QUEUE_MAX as u64 {
         assert_eq!(slow.next().await, chunk(n + 1, 1));
     }
@@ -153,12 +158,12 @@ async fn places_are_bounded_even_when_the_agent_hears_nothing() {
     let full = |broker: &LogBroker| broker.subscribe(server, request()).unwrap_err();
     assert_eq!(full(&broker), NoSubscription::TooMany);
     for _ in 0..SUBSCRIPTIONS_MAX {
-        stream.next_order().await;
+        order(&stream).await;
     }
     drop(all);
     // The agent knows of all of them and was not told that they ended.
     assert_eq!(full(&broker), NoSubscription::TooMany);
-    stream.next_order().await;
+    order(&stream).await;
     drop(broker.subscribe(server, request()).unwrap());
 }
 

@@ -269,3 +269,6 @@ async fn next_of(subscription: &mut Option<LogSubscription>) -> LogEvent {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

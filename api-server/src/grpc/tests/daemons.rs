@@ -352,7 +352,7 @@ async fn enrolling_gives_an_identity_once() {
     let enroll = |credential: String, key: Vec<u8>, hostname: String| {
         let asked = api::EnrollRequest {
             token: credential,
-            certificate_request: key.into(),
+            certificate_request: key,
             hostname,
             ..Default::default()
         };

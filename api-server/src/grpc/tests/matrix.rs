@@ -239,7 +239,7 @@ async fn request(front: &Front, method: &str, n: usize) -> Vec<u8> {
             let token = zhylon_shared::token::EnrollmentToken::parse(token.expose()).unwrap();
             api::EnrollRequest {
                 token: token.credential().expose().to_owned(),
-                certificate_request: vec![1].into(),
+                certificate_request: vec![1],
                 ..Default::default()
             }
             .encode_to_vec()

@@ -44,7 +44,7 @@ fn event(name: &str) -> Event {
     }
 }
 
-/// The roads to every phase, by events alone: the last letter of a road is what the instance is wanted to do then.
+/// The roads to every phase, by events alone, and what is wanted of the instance then. Lower-case steps change its spec.
 const ROADS: [(&str, &[&str], Goal); 20] = [
     ("Stopped", &[], Goal::Stop),
     (

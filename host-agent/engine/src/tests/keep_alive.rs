@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use zhylon_shared::spec::{RestartPolicy, SpecDraft};
-use zhylon_shared::state::InstanceState::{Backoff, Exited, Fatal, Running, Starting};
+use zhylon_shared::state::InstanceState::{Backoff, Running, Starting};
 
 use super::sim::*;
 use crate::effect::Effect;
@@ -11,25 +10,6 @@ use crate::input::*;
 
 const CRASH: Exit = Exit::Code(1);
 const CLEAN: Exit = Exit::Code(0);
-
-fn ends(after: Duration, exit: Exit) -> Habit {
-    Habit {
-        ends: Some((after, exit)),
-        ..Habit::default()
-    }
-}
-
-fn policy(policy: RestartPolicy) -> impl Fn(&mut SpecDraft) {
-    move |draft| draft.restart_policy = Some(policy)
-}
-
-/// The pauses between the starts.
-fn pauses(sim: &Sim) -> Vec<Duration> {
-    sim.spawn_times()
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .collect()
-}
 
 #[test]
 fn it_is_running_after_start_seconds() {
@@ -93,10 +73,10 @@ fn an_end_after_start_seconds_is_one_of_a_running_instance_even_if_no_deadline_w
 
 #[test]
 fn failed_starts_are_delayed_from_one_second_doubling_to_sixty() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(MS * 100, CRASH));
+    let mut sim = Sim::behaving(spec(|_| {}), Habit::ending(MS * 100, CRASH));
     sim.pass(SEC * 400);
     let expected = [1, 2, 4, 8, 16, 32, 60, 60, 60];
-    let pauses = pauses(&sim);
+    let pauses = sim.pauses();
     assert!(pauses.len() >= expected.len(), "{pauses:?}");
     for (pause, expected) in pauses.iter().zip(expected) {
         let pause = *pause - MS * 100;
@@ -135,18 +115,18 @@ fn backoff_says_why_and_when() {
 
 #[test]
 fn the_delays_begin_anew_after_sixty_seconds_of_running() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(MS * 100, CRASH));
+    let mut sim = Sim::behaving(spec(|_| {}), Habit::ending(MS * 100, CRASH));
     sim.pass(SEC * 50);
     assert_eq!(sim.states(1), [Backoff]);
     // Four or more delays so far; now it recovers for a while.
-    sim.habits.insert(id(1), ends(SEC * 61, CRASH));
+    sim.habits.insert(id(1), Habit::ending(SEC * 61, CRASH));
     while sim.states(1) != [Running] {
         sim.pass(MS * 100);
     }
-    sim.habits.insert(id(1), ends(MS * 100, CRASH));
+    sim.habits.insert(id(1), Habit::ending(MS * 100, CRASH));
     sim.effects.clear();
     sim.pass(SEC * 64);
-    let pauses = pauses(&sim);
+    let pauses = sim.pauses();
     assert!(
         pauses[0] >= MS * 900 && pauses[0] <= MS * 1300,
         "{pauses:?}"
@@ -155,24 +135,24 @@ fn the_delays_begin_anew_after_sixty_seconds_of_running() {
 
 #[test]
 fn less_than_sixty_seconds_of_running_do_not_reset_the_delays() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(MS * 100, CRASH));
+    let mut sim = Sim::behaving(spec(|_| {}), Habit::ending(MS * 100, CRASH));
     sim.pass(SEC * 12);
-    sim.habits.insert(id(1), ends(SEC * 50, CRASH));
+    sim.habits.insert(id(1), Habit::ending(SEC * 50, CRASH));
     while sim.states(1) != [Running] {
         sim.pass(MS * 100);
     }
-    sim.habits.insert(id(1), ends(MS * 100, CRASH));
+    sim.habits.insert(id(1), Habit::ending(MS * 100, CRASH));
     sim.effects.clear();
     sim.pass(SEC * 100);
-    assert!(pauses(&sim)[0] > SEC * 3, "{:?}", pauses(&sim));
+    assert!(sim.pauses()[0] > SEC * 3, "{:?}", sim.pauses());
 }
 
 #[test]
 fn more_than_ten_failed_ends_in_a_minute_are_a_crash_loop() {
     let looping = spec(|d| d.start_seconds = Some(0));
-    let mut sim = Sim::behaving(looping, ends(MS * 10, CRASH));
+    let mut sim = Sim::behaving(looping, Habit::ending(MS * 10, CRASH));
     sim.pass(SEC * 300);
-    let pauses = pauses(&sim);
+    let pauses = sim.pauses();
     assert!(
         pauses[..10].iter().all(|pause| *pause == MS * 10),
         "{pauses:?}"
@@ -189,143 +169,13 @@ fn more_than_ten_failed_ends_in_a_minute_are_a_crash_loop() {
 
 #[test]
 fn ten_failed_ends_a_minute_are_none() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(SEC * 6, CRASH));
+    let mut sim = Sim::behaving(spec(|_| {}), Habit::ending(SEC * 6, CRASH));
     sim.pass(SEC * 600);
     assert!(
-        pauses(&sim).iter().all(|pause| *pause == SEC * 6),
+        sim.pauses().iter().all(|pause| *pause == SEC * 6),
         "{:?}",
-        pauses(&sim)
+        sim.pauses()
     );
-}
-
-#[test]
-fn a_clean_end_after_running_is_a_recycle_and_never_escalates() {
-    let recycling = spec(|d| d.start_seconds = Some(0));
-    let mut sim = Sim::behaving(recycling, ends(MS * 10, CLEAN));
-    sim.pass(SEC * 100);
-    let pauses = pauses(&sim);
-    assert!(pauses.len() >= 399, "{}", pauses.len());
-    assert!(pauses.iter().all(|pause| *pause == MS * 250), "{pauses:?}");
-}
-
-#[test]
-fn a_recycle_that_ran_long_enough_restarts_at_once() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(SEC * 2, CLEAN));
-    sim.pass(SEC * 100);
-    assert!(
-        pauses(&sim).iter().all(|pause| *pause == SEC * 2),
-        "{:?}",
-        pauses(&sim)
-    );
-}
-
-#[test]
-fn the_pause_of_a_recycle_is_shown_as_starting() {
-    let recycling = spec(|d| d.start_seconds = Some(0));
-    let mut sim = Sim::behaving(recycling, ends(MS * 10, CLEAN));
-    sim.pass(MS * 100);
-    assert_eq!((sim.states(1), sim.pids(1)), (vec![Starting], vec![0]));
-}
-
-#[test]
-fn a_clean_end_before_running_is_a_failed_start() {
-    let mut sim = Sim::behaving(spec(|_| {}), ends(MS * 10, CLEAN));
-    sim.pass(MS * 100);
-    assert_eq!(sim.states(1), [Backoff]);
-}
-
-#[test]
-fn max_retries_lead_to_fatal() {
-    let mut sim = Sim::behaving(spec(|d| d.max_retries = 3), ends(MS * 10, CRASH));
-    sim.settle();
-    assert_eq!(sim.states(1), [Fatal]);
-    // The first start and three retries.
-    assert_eq!(sim.spawn_times().len(), 4);
-    assert_eq!(
-        sim.view(1).message,
-        "instance 0 failed too often: exit code 1"
-    );
-    assert!(!sim.view(1).converged);
-}
-
-#[test]
-fn fatal_is_tried_again_at_a_newer_intent_and_its_past_is_forgiven() {
-    let mut sim = Sim::behaving(spec(|d| d.max_retries = 2), ends(MS * 10, CRASH));
-    sim.settle();
-    sim.effects.clear();
-    sim.desire();
-    sim.settle();
-    assert_eq!(sim.spawn_times().len(), 0);
-    sim.api_start(1);
-    sim.settle();
-    assert_eq!(sim.spawn_times().len(), 3);
-    assert_eq!(sim.view(1).instances[0].restart_count, 2);
-}
-
-#[test]
-fn on_failure_a_clean_end_is_final() {
-    for after in [MS * 10, SEC * 5] {
-        let on_failure = spec(policy(RestartPolicy::OnFailure));
-        let mut sim = Sim::behaving(on_failure, ends(after, CLEAN));
-        sim.settle();
-        assert_eq!(sim.states(1), [Exited]);
-        assert!(sim.view(1).converged);
-        assert_eq!(sim.spawn_times().len(), 1);
-    }
-}
-
-#[test]
-fn on_failure_a_failure_is_respawned() {
-    for exit in [CRASH, Exit::Signal(15), Exit::Unknown] {
-        let mut sim = Sim::with(spec(policy(RestartPolicy::OnFailure)));
-        sim.pass(SEC * 2);
-        sim.end(1, 0, exit);
-        assert_eq!(sim.states(1), [Starting]);
-        sim.pass(MS);
-        sim.end(1, 0, exit);
-        assert_eq!(sim.states(1), [Backoff], "{exit:?}");
-    }
-}
-
-#[test]
-fn never_means_never() {
-    for exit in [CRASH, CLEAN, Exit::Signal(11), Exit::Unknown] {
-        let mut sim = Sim::behaving(spec(policy(RestartPolicy::Never)), ends(SEC * 5, exit));
-        sim.settle();
-        assert_eq!(sim.states(1), [Exited]);
-        assert_eq!(sim.spawn_times().len(), 1);
-    }
-}
-
-#[test]
-fn what_never_ran_is_tried_again_under_every_policy() {
-    for restart in [
-        RestartPolicy::Always,
-        RestartPolicy::OnFailure,
-        RestartPolicy::Never,
-    ] {
-        let habit = Habit {
-            spawn_fails: Some(no_file()),
-            ..Habit::default()
-        };
-        let mut sim = Sim::behaving(spec(policy(restart)), habit);
-        sim.pass(MS);
-        assert_eq!(sim.states(1), [Backoff]);
-    }
-}
-
-#[test]
-fn an_end_nobody_saw_is_a_recycle() {
-    let mut sim = Sim::with(spec(|d| d.start_seconds = Some(0)));
-    sim.pass(MS);
-    for _ in 0..20 {
-        sim.end(1, 0, Exit::Unknown);
-        assert_eq!(sim.states(1), [Starting]);
-        sim.pass(MS * 250);
-        assert_eq!(sim.states(1), [Running]);
-    }
-    let last = sim.view(1).instances[0].last_exit.clone().unwrap();
-    assert_eq!(last.message, "unknown (adopted)");
 }
 
 #[test]

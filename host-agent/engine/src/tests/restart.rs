@@ -1,6 +1,7 @@
 //! Restarts of the api-server: each generation is reached once and settled once.
 
 use zhylon_shared::spec::RestartPolicy;
+use zhylon_shared::state::DesiredState;
 use zhylon_shared::state::InstanceState::{Running, Stopping};
 use zhylon_shared::state::RestartOutcome::{Failed, Succeeded, Superseded};
 
@@ -175,7 +176,7 @@ fn a_new_daemon_has_its_restart_behind_it_once_it_runs() {
         DesiredDaemon {
             id: id(1),
             spec: spec(|_| {}),
-            state: sim_running(),
+            state: DesiredState::Running,
             intent_generation: 5,
             restart_generation: 3,
             revision: 9,
@@ -188,10 +189,6 @@ fn a_new_daemon_has_its_restart_behind_it_once_it_runs() {
         (sim.outcome(1), sim.spawn_times().len()),
         (Some((3, Succeeded)), 1)
     );
-}
-
-fn sim_running() -> zhylon_shared::state::DesiredState {
-    zhylon_shared::state::DesiredState::Running
 }
 
 #[test]

@@ -274,48 +274,10 @@ impl Sim {
         times.iter().map(|at| at.since(times[0])).collect()
     }
 
-    /// All effects but the announcements, with their times.
-    pub(super) fn transcript(&self) -> String {
-        let slot = |slot: &Slot| slot.index;
-        let told = self.effects.iter().filter_map(|(at, effect)| {
-            let text = match effect {
-                Effect::Spawn {
-                    run,
-                    spec,
-                    restart_generation,
-                } => {
-                    let command = spec.command();
-                    let (slot, generation) = (slot(&run.slot), run.generation);
-                    format!(
-                        "spawn {slot} #{generation} `{command}` for restart {restart_generation}"
-                    )
-                }
-                Effect::Signal { run, signal } => format!("signal {signal} to {}", run.slot.index),
-                Effect::SignalTree { run, signal } => {
-                    format!("signal {signal} to the tree of {}", run.slot.index)
-                }
-                Effect::KillTree { run } => format!("kill the tree of {}", run.slot.index),
-                Effect::Check { revision, .. } => format!("check revision {revision}"),
-                Effect::HoldEnded { .. } => "the hold ended".to_owned(),
-                Effect::Settled {
-                    restart_generation,
-                    outcome,
-                    ..
-                } => {
-                    format!("restart {restart_generation} settled: {outcome:?}")
-                }
-                Effect::Changed { .. } => return None,
-                Effect::Gone { .. } => "gone".to_owned(),
-                Effect::Reply { outcomes, .. } => {
-                    let outcomes: Vec<_> = outcomes.iter().map(|(_, outcome)| outcome).collect();
-                    format!("answer {outcomes:?}")
-                }
-                Effect::Terminated => "terminated".to_owned(),
-            };
-            let at = at.since_origin().as_secs_f64() - 10_000.0;
-            Some(format!("{at:9.3} {text}\n"))
-        });
-        told.collect()
+    /// The pauses between the starts.
+    pub(super) fn pauses(&self) -> Vec<Duration> {
+        let pairs = self.spawn_times();
+        pairs.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     pub(super) fn outcome(&self, n: u8) -> Option<(i64, RestartOutcome)> {

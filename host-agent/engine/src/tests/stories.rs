@@ -1,6 +1,7 @@
 //! Whole lives as a person would read them in a log: what was asked of the shell, and when.
 
 use super::sim::*;
+use crate::effect::Effect;
 use crate::input::*;
 
 #[test]
@@ -38,4 +39,50 @@ fn a_deploy_that_is_wrong_then_right() {
     sim.delete(1);
     sim.settle();
     insta::assert_snapshot!(sim.transcript());
+}
+
+impl Sim {
+    /// All effects but the announcements, with their times.
+    fn transcript(&self) -> String {
+        let slot = |slot: &Slot| slot.index;
+        let told = self.effects.iter().filter_map(|(at, effect)| {
+            let text = match effect {
+                Effect::Spawn {
+                    run,
+                    spec,
+                    restart_generation,
+                } => {
+                    let command = spec.command();
+                    let (slot, generation) = (slot(&run.slot), run.generation);
+                    format!(
+                        "spawn {slot} #{generation} `{command}` for restart {restart_generation}"
+                    )
+                }
+                Effect::Signal { run, signal } => format!("signal {signal} to {}", run.slot.index),
+                Effect::SignalTree { run, signal } => {
+                    format!("signal {signal} to the tree of {}", run.slot.index)
+                }
+                Effect::KillTree { run } => format!("kill the tree of {}", run.slot.index),
+                Effect::Check { revision, .. } => format!("check revision {revision}"),
+                Effect::HoldEnded { .. } => "the hold ended".to_owned(),
+                Effect::Settled {
+                    restart_generation,
+                    outcome,
+                    ..
+                } => {
+                    format!("restart {restart_generation} settled: {outcome:?}")
+                }
+                Effect::Changed { .. } => return None,
+                Effect::Gone { .. } => "gone".to_owned(),
+                Effect::Reply { outcomes, .. } => {
+                    let outcomes: Vec<_> = outcomes.iter().map(|(_, outcome)| outcome).collect();
+                    format!("answer {outcomes:?}")
+                }
+                Effect::Terminated => "terminated".to_owned(),
+            };
+            let at = at.since_origin().as_secs_f64() - 10_000.0;
+            Some(format!("{at:9.3} {text}\n"))
+        });
+        told.collect()
+    }
 }

@@ -8,7 +8,7 @@ use zhylon_proto::agent::v1::{
 };
 
 use super::*;
-use crate::link::tests::fakes::{FakeLogs, id};
+use crate::link::tests::fakes::{FakeLogs, HANG, id};
 
 /// Nothing on this machine takes so long; a test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -313,4 +313,22 @@ async fn an_ended_subscription_is_silent() {
     assert_eq!(server.data().await.subscription_id, 2);
     server.caught_up(6).await;
     assert_eq!(server.pending(), 0);
+}
+
+#[tokio::test]
+async fn a_home_that_hangs_delays_only_its_own_viewers() {
+    let logs = FakeLogs::default();
+    let (hanging, other) = (logs.add(1), logs.add(2));
+    hanging.write(0, b"late\n");
+    other.write(0, b"line\n");
+    let release = hanging.hang();
+    let mut server = Server::new(&logs);
+    let began = Instant::now();
+    server.subscribe(1, 1, |_| {}).await;
+    server.subscribe(2, 2, |_| {}).await;
+    assert_eq!(server.data().await.subscription_id, 2);
+    server.caught_up(5).await;
+    assert!(began.elapsed() < HANG / 2, "{:?}", began.elapsed());
+    drop(release);
+    assert_eq!(server.data().await.data.as_ref(), b"late\n");
 }

@@ -136,26 +136,34 @@ impl World {
             .unwrap()
     }
 
+    /// The next control stream; log streams of the session before are passed over.
+    async fn control(&mut self) -> (Streaming<ConnectRequest>, Down<ConnectResponse>) {
+        timeout(DEADLINE, async {
+            loop {
+                if let Opened::Control(up, down) = self.next().await {
+                    return (up, down);
+                }
+            }
+        })
+        .await
+        .expect("a session in time")
+    }
+
     /// Accepts a control stream and welcomes it.
     async fn welcome(&mut self) -> (Hello, Streaming<ConnectRequest>, Down<ConnectResponse>) {
-        loop {
-            let Opened::Control(mut up, down) = self.next().await else {
-                // Of the session before.
-                continue;
-            };
-            let hello = up.message().await.unwrap().unwrap().frame;
-            let Some(connect_request::Frame::Hello(hello)) = hello else {
-                panic!("{hello:?} instead of hello");
-            };
-            let welcome = Welcome {
-                protocol: 1,
-                session_epoch: 77,
-                heartbeat_interval_ms: 1000,
-                ..Welcome::default()
-            };
-            say(&down, connect_response::Frame::Welcome(welcome)).await;
-            return (hello, up, down);
-        }
+        let (mut up, down) = self.control().await;
+        let hello = up.message().await.unwrap().unwrap().frame;
+        let Some(connect_request::Frame::Hello(hello)) = hello else {
+            panic!("{hello:?} instead of hello");
+        };
+        let welcome = Welcome {
+            protocol: 1,
+            session_epoch: 77,
+            heartbeat_interval_ms: 1000,
+            ..Welcome::default()
+        };
+        say(&down, connect_response::Frame::Welcome(welcome)).await;
+        (hello, up, down)
     }
 
     async fn reported(&self, wanted: impl Fn(&LinkReport) -> bool) -> LinkReport {
@@ -168,6 +176,7 @@ impl World {
             .await
             .unwrap()
             .unwrap();
+        assert_eq!(LinkReport::read(self.dir.path()).unwrap(), None);
     }
 }
 

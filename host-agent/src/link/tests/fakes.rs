@@ -223,7 +223,11 @@ pub(in crate::link) struct FakeLog {
     /// End, and whether the daemon still is.
     end: watch::Sender<(u64, bool)>,
     fault: Arc<Mutex<Option<io::ErrorKind>>>,
+    hung: Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>,
 }
+
+/// A read hangs at most this long, so that a test that waits for it fails and does not hang too.
+pub(in crate::link) const HANG: Duration = Duration::from_secs(10);
 
 impl FakeLogs {
     pub(in crate::link) fn add(&self, n: u8) -> FakeLog {
@@ -231,6 +235,7 @@ impl FakeLogs {
             items: Arc::default(),
             end: watch::channel((0, true)).0,
             fault: Arc::default(),
+            hung: Arc::default(),
         };
         self.logs.lock().unwrap().insert(id(n), log.clone());
         log
@@ -264,6 +269,13 @@ impl FakeLog {
 
     pub(in crate::link) fn fail(&self, kind: io::ErrorKind) {
         *self.fault.lock().unwrap() = Some(kind);
+    }
+
+    /// The next read hangs until what is returned is dropped.
+    pub(in crate::link) fn hang(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, hung) = std::sync::mpsc::channel();
+        *self.hung.lock().unwrap() = Some(hung);
+        release
     }
 
     fn push(&self, item: LogItem) {
@@ -313,6 +325,10 @@ impl LogRead for FakeReader {
     }
 
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
+        let hung = self.log.hung.lock().unwrap().take();
+        if let Some(hung) = hung {
+            let _ = hung.recv_timeout(HANG);
+        }
         if let Some(kind) = *self.log.fault.lock().unwrap() {
             return Err(kind.into());
         }

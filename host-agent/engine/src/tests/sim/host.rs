@@ -30,6 +30,16 @@ pub(in crate::tests) enum Orphans {
     Ignore,
 }
 
+impl Habit {
+    /// Ends by itself this long after each spawn.
+    pub(in crate::tests) fn ending(after: Duration, exit: Exit) -> Self {
+        Self {
+            ends: Some((after, exit)),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Habit {
     fn default() -> Self {
         Self {
