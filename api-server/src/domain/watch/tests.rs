@@ -48,6 +48,8 @@ async fn snapshot_bookmark_changes() {
     let world = World::new().await;
     let server = world.server("a").await;
     let one = world.daemon(server).await.row.id;
+    // Before the watch: from now on the server counts as seen, and only what follows is a change.
+    let epoch = world.domain.claim(server, "1").await.unwrap().session_epoch;
     let mut watch = watch(&world, Some(server)).await;
     assert_eq!(snapshot(&mut watch).await.len(), 1);
 
@@ -56,7 +58,6 @@ async fn snapshot_bookmark_changes() {
     // Of another server: not heard here.
     let elsewhere = world.server("b").await;
     world.daemon(elsewhere).await;
-    let epoch = world.domain.claim(server, "1").await.unwrap().session_epoch;
     let report = vec![running(one, 1)];
     let write = world.domain.record_status(server, epoch, false, report);
     write.await.unwrap();
