@@ -35,6 +35,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// calls hold 256 MiB.
 const PUBLIC_STREAM_WINDOW: u32 = 64 * 1024;
 const PUBLIC_CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes an agent may send ahead on one stream, and on its connection. There are two streams, control and logs: the
+/// connection's window is larger than a stream's, so that log bytes nobody has taken yet never hold up a heartbeat.
+const AGENT_STREAM_WINDOW: u32 = 1024 * 1024;
+const AGENT_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Longest time until a call's answer begins; streams may then go on.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -88,6 +92,8 @@ pub(super) fn agent(
     incoming: ReceiverStream<io::Result<Conn>>,
 ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send {
     limited()
+        .initial_stream_window_size(AGENT_STREAM_WINDOW)
+        .initial_connection_window_size(AGENT_CONNECTION_WINDOW)
         .layer(CatchPanicLayer::custom(answer_panic))
         .add_service(AgentApi::new(agents))
         .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
