@@ -130,9 +130,6 @@ async fn open_logs(
         let rule = "the first frame, within 5 seconds, must be `hello`";
         return Err(to_status(Error::field("frame", "HELLO_FIRST", rule)));
     };
-    if !agents.is_current(identity.server, session_epoch) {
-        return Err(fenced());
-    }
     let broker = agents.logs().clone();
     let stream = broker
         .attach(identity.server, session_epoch)
@@ -141,7 +138,7 @@ async fn open_logs(
         broker: broker.clone(),
         stream: Arc::clone(&stream),
     };
-    // The session may have ended between the look and the attachment; then nobody else ends this stream.
+    // After the attachment: had the session ended before it, nobody else would end this stream.
     if !agents.is_current(identity.server, session_epoch) {
         return Err(fenced());
     }

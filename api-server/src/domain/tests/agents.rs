@@ -45,6 +45,21 @@ async fn an_older_session_writes_nothing() {
     assert_eq!(seen.row.acked_revision, 1);
     assert_eq!(seen.status.state(), api::InstanceState::Running);
     assert!(!seen.status.reconciling);
+    // Wanted anew, and not yet done.
+    let ctx = world.owner("DaemonService/StopDaemon").await;
+    let stopped = domain
+        .intend(&ctx, &id.to_string(), || Ok(Intent::Stop))
+        .await;
+    assert!(stopped.unwrap().status.reconciling);
+    let mut report = running(id, 2);
+    for converged in [false, true] {
+        report.converged = converged;
+        let reports = vec![report.clone()];
+        let write = domain.record_status(server, epoch, true, reports);
+        write.await.unwrap();
+        let status = world.get(id).await.unwrap().status;
+        assert_eq!(status.reconciling, !converged);
+    }
 }
 
 #[tokio::test]

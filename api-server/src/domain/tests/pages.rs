@@ -39,6 +39,46 @@ async fn every_entry_comes_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn daemons_of_a_server_and_of_a_team() {
+    let world = World::new().await;
+    let (one, two) = (world.server("one").await, world.server("two").await);
+    let mut made = Vec::new();
+    for n in 0..6 {
+        let server = if n % 2 == 0 { one } else { two };
+        made.push(world.daemon(server).await.row.id);
+        if n == 2 {
+            world.pass(Duration::from_millis(1));
+        }
+    }
+    let ctx = world.owner("DaemonService/ListDaemons").await;
+    let team = world.team.to_string();
+    for (server, team, count) in [
+        (one.to_string(), String::new(), 3),
+        (String::new(), team, 6),
+    ] {
+        let mut listed = Vec::new();
+        let mut request = first(2);
+        // Ends by itself, or after more pages than there can be.
+        for _ in 0..6 {
+            let page = world.domain.daemons(&ctx, &server, &team, &request).await;
+            let page = page.unwrap();
+            listed.extend(
+                page.items
+                    .iter()
+                    .map(|view| (view.row.create_time, view.row.id)),
+            );
+            request.token = page.next;
+            if request.token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(listed.len(), count);
+        assert!(listed.is_sorted_by(|a, b| (a.0, a.1.to_string()) < (b.0, b.1.to_string())));
+        assert!(listed.iter().all(|(_, id)| made.contains(id)));
+    }
+}
+
+#[tokio::test]
 async fn foreign_and_altered_tokens_are_refused() {
     let world = World::new().await;
     let server = world.server("a").await;

@@ -115,7 +115,8 @@ async fn a_daemon_the_host_does_not_know_yet_is_asked_for_again() {
 #[tokio::test]
 async fn what_the_agent_says_of_the_end_has_its_own_error() {
     let stage = Stage::new().await;
-    let cases: [(&str, fn(&Error) -> bool); 4] = [
+    type Expected = fn(&Error) -> bool;
+    let cases: [(&str, Expected); 4] = [
         ("DELETED", |e| matches!(e, Error::NotFound(_))),
         ("TOO_MANY_SUBSCRIPTIONS", |e| {
             matches!(e, Error::TooManyViewers(_))
