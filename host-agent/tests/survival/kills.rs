@@ -1,6 +1,8 @@
 //! Kills at any moment: no daemon's pid changes, none runs twice, no end is missed.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,7 +17,7 @@ const BUSY_KILLS: u64 = 25;
 const BOTH_KILLS: usize = 5;
 
 /// Appends the pid of every start to a file.
-fn counted(starts: &std::path::Path) -> Daemon {
+fn counted(starts: &Path) -> Daemon {
     Daemon::shell(&format!("echo $$ >> {}; exec sleep 1000", starts.display()))
 }
 
@@ -174,4 +176,43 @@ fn a_daemon_that_is_no_longer_desired_is_stopped_by_its_own_rules() {
         (lines(&said) == ["up", "quit"]).then_some(())
     });
     assert_eq!(agent.pid(&stays, 0), other);
+}
+
+#[test]
+fn a_start_that_was_cut_off_before_its_record_is_removed() {
+    let daemon = Daemon::new("sleep 1000");
+    let mut agent = Agent::with(&[&daemon]);
+    let pid = agent.pid(&daemon, 0);
+    let record = fs::read_to_string(agent.path(&format!("run/records/{pid}"))).unwrap();
+    let leaf = record.lines().find_map(|line| line.strip_prefix("cgroup="));
+    let Some(leaf) = leaf.filter(|leaf| !leaf.is_empty()) else {
+        eprintln!(
+            "no cgroup v2 here: such a start can not be told from a stranger, and is not looked for"
+        );
+        return;
+    };
+    agent.kill_all();
+    // As it would look if everything was killed between clone and record.
+    let cut_off = Path::new(leaf).with_file_name("0.7");
+    fs::create_dir(&cut_off).unwrap();
+    let mut stray = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(cut_off.join("cgroup.procs"), stray.id().to_string()).unwrap();
+    let fifo = agent.path(&format!("run/fifo/{}.0.7", daemon.id.bare()));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    agent.start();
+    let ended = until("the end of the stray", || stray.try_wait().unwrap());
+    assert!(!ended.success());
+    assert!(!fifo.exists() && !cut_off.exists());
+    assert_eq!(
+        agent.pid(&daemon, 0),
+        pid,
+        "what has a record is not touched"
+    );
 }
