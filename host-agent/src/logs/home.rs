@@ -173,7 +173,10 @@ mod tests {
             "HOME/.zhylon/log has 2 links, must have one: remove it"
         );
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: foreign owners need root");
+            let _ = std::io::Write::write_all(
+                &mut std::io::stdout(),
+                b"\nSKIPPED logs::home (the part about foreign owners): foreign owners need root\n",
+            );
             return;
         }
         let foreign = refusal(|at| {

@@ -58,7 +58,10 @@ pub(crate) fn open_dir() -> TempDir {
 pub(crate) fn skipped(name: &str) -> bool {
     let skip = !geteuid().is_root();
     if skip {
-        println!("SKIPPED {name}: needs root");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stdout(),
+            format!("\nSKIPPED {name}: needs root\n").as_bytes(),
+        );
     }
     skip
 }

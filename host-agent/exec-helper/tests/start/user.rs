@@ -64,7 +64,10 @@ fn an_environment_that_commands_the_loader_does_so_only_as_the_user() {
         .collect();
     if !made.exists() {
         let name = "an_environment_that_commands_the_loader_does_so_only_as_the_user";
-        println!("SKIPPED {name}: this C library does not trace its loader");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stdout(),
+            format!("\nSKIPPED {name}: this C library does not trace its loader\n").as_bytes(),
+        );
         return;
     }
     assert_eq!(owners, [NOBODY]);

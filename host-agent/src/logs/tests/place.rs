@@ -186,7 +186,11 @@ fn planted_things_lead_nowhere() {
     std::thread::scope(|scope| {
         for planted in all {
             if own_uid() != 0 && planted == "foreign dir" {
-                eprintln!("skipped: {planted} needs root");
+                let _ = std::io::Write::write_all(
+                    &mut std::io::stdout(),
+                    format!("\nSKIPPED planted_things_lead_nowhere ({planted}): needs root\n")
+                        .as_bytes(),
+                );
             } else {
                 scope.spawn(move || leads_nowhere(planted));
             }
@@ -252,7 +256,10 @@ fn a_foreign_home_is_not_written() {
     let mut world = World::quiet();
     world.owner.uid += 1;
     if own_uid() != 0 {
-        eprintln!("skipped: needs root");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stdout(),
+            b"\nSKIPPED a_foreign_home_is_not_written: needs root\n",
+        );
         return;
     }
     world.start();

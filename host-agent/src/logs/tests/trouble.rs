@@ -73,7 +73,7 @@ fn a_crash_loop_before_a_locked_door_holds_few_fifos() {
 fn a_full_disk_loses_nothing_that_fits_the_fifo() {
     let name = "logs::tests::trouble::a_full_disk_inside";
     if own_uid() != 0 {
-        eprintln!("skipped: a small file system needs root");
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), b"\nSKIPPED a_full_disk_loses_nothing_that_fits_the_fifo: a small file system needs root\n");
         return;
     }
     let exe = std::env::current_exe().unwrap();
@@ -85,7 +85,10 @@ fn a_full_disk_loses_nothing_that_fits_the_fifo() {
     let output = inside.env("ZHYLON_TEST_FULL_DISK", "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     if String::from_utf8_lossy(&output.stderr).contains("unshare failed") {
-        eprintln!("skipped: no mount namespace here");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stdout(),
+            b"\nSKIPPED a_full_disk_loses_nothing_that_fits_the_fifo: no mount namespace here\n",
+        );
         return;
     }
     assert!(

@@ -22,9 +22,7 @@ pub(crate) type Client = fn(&Path, &[&str]) -> Said;
 pub(crate) fn has_debians_client(test: &str) -> bool {
     let there = Path::new("/usr/bin/supervisorctl").exists();
     if !there {
-        eprintln!(
-            "SKIPPED {test}: /usr/bin/supervisorctl (Debian's package supervisor) is not installed"
-        );
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED {test}: /usr/bin/supervisorctl (Debian's package supervisor) is not installed\n").as_bytes());
     }
     there
 }

@@ -12,7 +12,10 @@ fn in_a_thread(test: impl FnOnce() + Send) {
 
 fn needs_root(name: &str) -> bool {
     if !geteuid().is_root() {
-        println!("SKIPPED {name}: needs root");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stdout(),
+            format!("\nSKIPPED {name}: needs root\n").as_bytes(),
+        );
     }
     geteuid().is_root()
 }
