@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use xtask::build::{Profile, Programs, build};
+use xtask::build::{Programs, build_for_tests};
 use xtask::up::api::{Service, connect};
 use xtask::up::processes::Process;
 use zhylon_proto::daemons::v1::daemon_service_client::DaemonServiceClient;
@@ -19,7 +19,7 @@ use crate::eventually;
 /// The programs under test, built once per test program.
 pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| build(Profile::Dev).expect("the programs build"))
+    PROGRAMS.get_or_init(|| build_for_tests().expect("the programs build"))
 }
 
 /// A system made by `cargo xtask up --detach`, and stopped by `down` when dropped.
@@ -42,6 +42,8 @@ impl World {
             .arg("up")
             .arg("--dir")
             .arg(world.dir())
+            .arg("--programs")
+            .arg(&programs().dir)
             .arg("--detach")
             .output()
             .expect("start up");

@@ -17,6 +17,20 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// Programs that were built before.
+    ///
+    /// # Errors
+    /// When the directory does not exist.
+    pub fn existing(dir: &Path) -> Result<Self> {
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("no programs in {}", dir.display()))?;
+        Ok(Self {
+            dir,
+            helper_target: helper_target(),
+        })
+    }
+
     /// Path of one program.
     #[must_use]
     pub fn path(&self, program: &str) -> PathBuf {
@@ -56,14 +70,28 @@ pub fn root() -> PathBuf {
 /// # Errors
 /// When cargo fails; its own messages are on stderr.
 pub fn build(profile: Profile) -> Result<Programs> {
-    let target_dir = target_dir()?;
     let mut all = cargo();
     all.args(["build", "--workspace", "--bins"]);
     if profile == Profile::Release {
         all.arg("--release");
     }
     run(&mut all)?;
+    lay_out(profile)
+}
 
+/// Builds the programs with the features that `cargo test --workspace` unifies (the tests' own included), so that next to
+/// nothing is built a second time.
+///
+/// # Errors
+/// When cargo fails; its own messages are on stderr.
+pub fn build_for_tests() -> Result<Programs> {
+    run(cargo().args(["build", "--workspace", "--all-targets", "--quiet"]))?;
+    lay_out(Profile::Dev)
+}
+
+/// Builds the helper and lays the programs side by side.
+fn lay_out(profile: Profile) -> Result<Programs> {
+    let target_dir = target_dir()?;
     // The helper is always optimised: it runs at every start of a daemon, and std's own start is most of it.
     let helper_target = helper_target();
     let mut helper = cargo();

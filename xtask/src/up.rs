@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use layout::{Layout, Record};
 use processes::{Process, wait_until};
 
-use crate::build::{Profile, build};
+use crate::build::{Profile, Programs, build};
 use crate::say;
 
 /// Where everything lies unless `--dir` says otherwise.
@@ -36,6 +36,9 @@ pub struct Args {
     /// Builds optimised programs.
     #[arg(long)]
     pub release: bool,
+    /// Uses the programs of this directory (see `cargo xtask build`) instead of building them.
+    #[arg(long, conflicts_with = "release")]
+    pub programs: Option<PathBuf>,
     /// Port of the public API [default: a free one].
     #[arg(long)]
     pub api_port: Option<u16>,
@@ -55,11 +58,14 @@ const STEP: Duration = Duration::from_secs(60);
 /// # Errors
 /// When a step fails; says which.
 pub fn run(args: &Args) -> Result<()> {
-    let programs = build(if args.release {
-        Profile::Release
-    } else {
-        Profile::Dev
-    })?;
+    let programs = match &args.programs {
+        Some(dir) => Programs::existing(dir)?,
+        None => build(if args.release {
+            Profile::Release
+        } else {
+            Profile::Dev
+        })?,
+    };
     let layout = Layout::new(&args.dir.clone().unwrap_or_else(default_dir))?;
     if Process::from_file(&layout.file("runner.pid")).is_some() {
         bail!(
