@@ -11,6 +11,9 @@ pub mod up;
 
 use std::io::Write as _;
 
+/// This very program, even when the build that it ran has just replaced its file.
+pub(crate) const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Prints a line for people or pipes. A reader that went away is nobody to tell.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");

@@ -148,7 +148,7 @@ fn free_port() -> Result<u16> {
 fn start_runner(layout: &Layout) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
     let log = std::fs::File::create(layout.file("runner.log"))?;
-    let mut runner = Command::new(std::env::current_exe()?)
+    let mut runner = Command::new(crate::THIS_PROGRAM)
         .args(["runner", "--dir"])
         .arg(&layout.dir)
         .stdin(Stdio::null())

@@ -23,7 +23,7 @@ impl System {
     /// Starts one, optimised.
     pub(crate) fn up(bench: &Bench) -> Result<Self> {
         let dir = bench.dir.path().join("up");
-        let status = Command::new(std::env::current_exe()?)
+        let status = Command::new(crate::THIS_PROGRAM)
             .args(["up", "--release", "--detach", "--dir"])
             .arg(&dir)
             .stdout(std::process::Stdio::null())
@@ -101,10 +101,7 @@ impl System {
 
 impl Drop for System {
     fn drop(&mut self) {
-        let Ok(this) = std::env::current_exe() else {
-            return;
-        };
-        let _ = Command::new(this)
+        let _ = Command::new(crate::THIS_PROGRAM)
             .args(["down", "--dir"])
             .arg(&self.layout.dir)
             .stdout(std::process::Stdio::null())
