@@ -43,6 +43,24 @@ fn print<M: serde::Serialize>(
     }
 }
 
+/// Entries asked for at once: the most the API gives.
+const PAGE_SIZE: i32 = 1000;
+
+/// All entries of a list. `fetch` gets a page's token, and gives its entries and the token of the next page.
+async fn all_pages<T>(
+    mut fetch: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Failure>,
+) -> Result<Vec<T>, Failure> {
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let (entries, next) = fetch(token).await?;
+        all.extend(entries);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+}
+
 /// What a server that forgets its answer would have us print.
 fn missing(what: &str) -> Failure {
     Failure::new(1, format!("the API's answer holds no {what}"))

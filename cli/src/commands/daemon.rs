@@ -12,7 +12,7 @@ use zhylon_proto::daemons::v1::{
 use zhylon_shared::id::DaemonId;
 
 use super::wait::{self, For};
-use super::{logs, missing, print};
+use super::{PAGE_SIZE, all_pages, logs, missing, print};
 use crate::args::{DaemonVerb, Output, SpecFlags, Target, WaitFlags};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -239,21 +239,22 @@ async fn list(
         return Err(Failure::usage("no server and no team")
             .hint("pass --server or --team, or set ZHYLON_SERVER_ID"));
     }
-    let mut all = ListDaemonsResponse::default();
-    loop {
+    let mut service = client.daemons();
+    let daemons = all_pages(async |page_token| {
         let request = ListDaemonsRequest {
             server_id: server.clone().unwrap_or_default(),
             team_id: team.clone().unwrap_or_default(),
-            page_size: 1000,
-            page_token: all.next_page_token.clone(),
+            page_size: PAGE_SIZE,
+            page_token,
         };
-        let page = client.daemons().list_daemons(request).await?.into_inner();
-        all.daemons.extend(page.daemons);
-        all.next_page_token = page.next_page_token;
-        if all.next_page_token.is_empty() {
-            return Ok(all);
-        }
-    }
+        let page = service.list_daemons(request).await?.into_inner();
+        Ok((page.daemons, page.next_page_token))
+    })
+    .await?;
+    Ok(ListDaemonsResponse {
+        daemons,
+        next_page_token: String::new(),
+    })
 }
 
 /// The id of what was typed: an id as it is, the name `daemon-…` of the host's own tools, else a label on the server.

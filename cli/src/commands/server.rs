@@ -4,7 +4,7 @@ use zhylon_proto::daemons::v1::{
     CreateEnrollmentTokenRequest, CreateServerRequest, ListServersRequest, ListServersResponse,
 };
 
-use super::{missing, print};
+use super::{PAGE_SIZE, all_pages, missing, print};
 use crate::args::{Output, ServerVerb};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -29,20 +29,20 @@ pub(crate) async fn run(client: &Client, verb: ServerVerb, output: Output) -> Re
             )
         }
         ServerVerb::List(team) => {
-            let mut all = ListServersResponse::default();
-            loop {
+            let servers = all_pages(async |page_token| {
                 let request = ListServersRequest {
                     team_id: team.team.clone(),
-                    page_size: 1000,
-                    page_token: all.next_page_token.clone(),
+                    page_size: PAGE_SIZE,
+                    page_token,
                 };
                 let page = service.list_servers(request).await?.into_inner();
-                all.servers.extend(page.servers);
-                all.next_page_token = page.next_page_token;
-                if all.next_page_token.is_empty() {
-                    break;
-                }
-            }
+                Ok((page.servers, page.next_page_token))
+            })
+            .await?;
+            let all = ListServersResponse {
+                servers,
+                next_page_token: String::new(),
+            };
             print(
                 output,
                 &all,

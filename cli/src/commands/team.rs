@@ -4,7 +4,7 @@ use zhylon_proto::daemons::v1::{
     CreateTeamRequest, ListMembersRequest, ListMembersResponse, ListTeamsRequest, ListTeamsResponse,
 };
 
-use super::{missing, print};
+use super::{PAGE_SIZE, all_pages, missing, print};
 use crate::args::{Output, TeamVerb};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -36,19 +36,19 @@ pub(crate) async fn run(client: &Client, verb: TeamVerb, output: Output) -> Resu
             )
         }
         TeamVerb::List => {
-            let mut all = ListTeamsResponse::default();
-            loop {
+            let teams = all_pages(async |page_token| {
                 let request = ListTeamsRequest {
-                    page_size: 1000,
-                    page_token: all.next_page_token.clone(),
+                    page_size: PAGE_SIZE,
+                    page_token,
                 };
                 let page = service.list_teams(request).await?.into_inner();
-                all.teams.extend(page.teams);
-                all.next_page_token = page.next_page_token;
-                if all.next_page_token.is_empty() {
-                    break;
-                }
-            }
+                Ok((page.teams, page.next_page_token))
+            })
+            .await?;
+            let all = ListTeamsResponse {
+                teams,
+                next_page_token: String::new(),
+            };
             print(
                 output,
                 &all,
@@ -57,20 +57,20 @@ pub(crate) async fn run(client: &Client, verb: TeamVerb, output: Output) -> Resu
             )
         }
         TeamVerb::Members(team) => {
-            let mut all = ListMembersResponse::default();
-            loop {
+            let members = all_pages(async |page_token| {
                 let request = ListMembersRequest {
                     team_id: team.team.clone(),
-                    page_size: 1000,
-                    page_token: all.next_page_token.clone(),
+                    page_size: PAGE_SIZE,
+                    page_token,
                 };
                 let page = service.list_members(request).await?.into_inner();
-                all.members.extend(page.members);
-                all.next_page_token = page.next_page_token;
-                if all.next_page_token.is_empty() {
-                    break;
-                }
-            }
+                Ok((page.members, page.next_page_token))
+            })
+            .await?;
+            let all = ListMembersResponse {
+                members,
+                next_page_token: String::new(),
+            };
             print(
                 output,
                 &all,
