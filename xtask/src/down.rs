@@ -59,7 +59,13 @@ pub fn run(args: &Args) -> Result<()> {
         &serde_json::to_string_pretty(&kept)?,
         0o644,
     )?;
-    for name in ["env", "ready", "runner.pid"] {
+    for name in [
+        "env",
+        "ready",
+        "runner.pid",
+        "api-server.pid",
+        "host-agent.pid",
+    ] {
         let _ = std::fs::remove_file(layout.file(name));
     }
     if record.run_dir.starts_with("/run") || record.run_dir.starts_with(&layout.dir) {
@@ -91,7 +97,7 @@ pub(crate) fn stop(layout: &Layout, record: &Record, api: Option<Process>) -> Re
     if let Some(keeper) = Process::from_file(&record.run_dir.join("keeper.pid")) {
         keeper.end(Duration::from_secs(15))?;
     }
-    let api = api.or_else(|| Process::from_file(&layout.api().join("api-server.pid")));
+    let api = api.or_else(|| Process::from_file(&layout.file("api-server.pid")));
     if let Some(api) = api {
         api.end(Duration::from_secs(15))?;
     }

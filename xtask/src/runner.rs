@@ -1,6 +1,6 @@
 //! Keeps an api-server and a host-agent running, as systemd would: restarts either within a second, and keeps `env` true.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// One program.
 struct Program {
     name: &'static str,
+    /// For `down`, should this runner be gone by then.
+    pid_file: PathBuf,
     child: Option<Child>,
     started: Instant,
 }
 
 impl Program {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, layout: &Layout) -> Self {
         Self {
             name,
+            pid_file: layout.file(&format!("{name}.pid")),
             child: None,
             started: Instant::now() - TOO_SOON,
         }
@@ -51,6 +54,7 @@ impl Program {
             .spawn()
             .with_context(|| format!("start {}", self.name))?;
         say_error(&format!("runner: {} started as {}", self.name, child.id()));
+        write(&self.pid_file, &format!("{}\n", child.id()), 0o644)?;
         self.started = Instant::now();
         self.child = Some(child);
         Ok(())
@@ -86,8 +90,8 @@ async fn keep(layout: &Layout, record: &Record) -> Result<()> {
         &format!("{}\n", std::process::id()),
         0o644,
     )?;
-    let mut api = Program::new("api-server");
-    let mut agent = Program::new("host-agent");
+    let mut api = Program::new("api-server", layout);
+    let mut agent = Program::new("host-agent", layout);
     let mut look = tokio::time::interval(LOOK);
     let mut written = String::new();
     loop {

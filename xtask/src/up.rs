@@ -67,7 +67,12 @@ pub fn run(args: &Args) -> Result<()> {
         })?,
     };
     let layout = Layout::new(&args.dir.clone().unwrap_or_else(default_dir))?;
-    if Process::from_file(&layout.file("runner.pid")).is_some() {
+    // A runner that was killed leaves its programs running; a second set beside them would fight for the same files.
+    let lives = |name: &&str| Process::from_file(&layout.file(name)).is_some();
+    if ["runner.pid", "api-server.pid", "host-agent.pid"]
+        .iter()
+        .any(lives)
+    {
         bail!(
             "it runs already in {0}: use it with `. {0}/env`, or stop it with `cargo xtask down --dir {0}`",
             layout.dir.display()
