@@ -29,9 +29,16 @@ pub fn reactphp() -> Result<PathBuf, String> {
         "download",
         "icingaweb2-module-reactbundle",
     ];
-    run(Command::new("apt-get")
-        .args(options)
-        .current_dir(work.path()))?;
+    let download = || {
+        run(Command::new("apt-get")
+            .args(options)
+            .current_dir(work.path()))
+    };
+    if download().is_err() {
+        // A new machine has no package lists yet.
+        run(Command::new("apt-get").args(["-qq", "update"]))?;
+        download()?;
+    }
     let package = std::fs::read_dir(work.path())
         .map_err(|error| error.to_string())?
         .filter_map(Result::ok)

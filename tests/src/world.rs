@@ -38,15 +38,7 @@ impl World {
             .tempdir()
             .expect("a temporary directory");
         let world = Self { dir };
-        let output = xtask_command()
-            .arg("up")
-            .arg("--dir")
-            .arg(world.dir())
-            .arg("--programs")
-            .arg(&programs().dir)
-            .arg("--detach")
-            .output()
-            .expect("start up");
+        let output = world.up_again();
         assert!(
             output.status.success(),
             "up failed: {}\n{}\nrunner.log:\n{}",
@@ -55,6 +47,20 @@ impl World {
             world.log(),
         );
         world
+    }
+
+    /// Runs `up` in this directory.
+    #[must_use]
+    pub fn up_again(&self) -> Output {
+        let programs = &programs().dir;
+        let mut up = xtask_command();
+        up.arg("up")
+            .arg("--detach")
+            .arg("--dir")
+            .arg(self.dir())
+            .arg("--programs")
+            .arg(programs);
+        up.output().expect("start up")
     }
 
     /// Its directory.

@@ -15,7 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3", "/usr/bin/python3"),
     ("sudo", "/usr/bin/sudo"),
     ("util-linux", "/usr/bin/unshare"),
-    ("curl", "/usr/bin/curl"),
+    ("npm", "/usr/bin/npm"),
 ];
 
 /// What `test` takes.

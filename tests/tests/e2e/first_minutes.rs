@@ -1,5 +1,6 @@
 //! A person's first minutes: what the README says, as printed.
 
+use xtask::up::processes::Process;
 use zhylon_tests::daemons::{draft, log_file};
 use zhylon_tests::{World, eventually};
 
@@ -145,4 +146,30 @@ async fn what_can_not_start_says_why() {
         list.contains("BACKOFF") && list.contains("RUNNING"),
         "{list}"
     );
+}
+
+/// `down` ends everything, daemons too, though the runner is gone; and until then `up` starts no second set.
+#[tokio::test]
+async fn down_needs_no_runner() {
+    let world = World::up();
+    let id = world.create(draft("sleep 1000")).await.id;
+    let daemon = Process::find(world.running(&id).await[0]).expect("it lives");
+    let runner = Process::from_file(&world.dir().join("runner.pid")).expect("a runner");
+    runner
+        .signal(rustix::process::Signal::KILL)
+        .expect("kill it");
+    eventually("the runner is gone", || (!runner.lives()).then_some(()));
+    let again = world.up_again();
+    assert!(!again.status.success(), "{}", text(&again.stdout));
+    assert!(
+        text(&again.stderr).contains("runs already"),
+        "{}",
+        text(&again.stderr)
+    );
+    let ours = ["ZHYLON_API_PID", "ZHYLON_KEEPER_PID", "ZHYLON_WORKER_PID"]
+        .map(|name| world.process(name).expect("it lives"));
+    drop(world);
+    for process in ours.into_iter().chain([daemon]) {
+        assert!(!process.lives(), "{process:?}");
+    }
 }
