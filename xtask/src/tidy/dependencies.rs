@@ -29,10 +29,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("api-server", &["zhylon-proto", "zhylon-shared"]),
     ("zhylonctl", &["zhylon-proto", "zhylon-shared"]),
-    (
-        "xtask",
-        &["host-agent-sys", "zhylon-proto", "zhylon-shared"],
-    ),
+    ("xtask", &["zhylon-proto", "zhylon-shared"]),
     ("zhylon-tests", &["xtask", "zhylon-proto", "zhylon-shared"]),
 ];
 
