@@ -29,6 +29,27 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     /// Whose processes may be started here.
     pub(crate) policy: Policy,
+    /// Who keeps root's rights at the local socket when it comes through sudo.
+    pub(crate) operators: Operators,
+}
+
+/// Users who may move every daemon when they come through sudo; others move only their own, as without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operators {
+    /// By name. Root is one anyway.
+    pub(crate) users: Vec<String>,
+    /// Members of these groups, too.
+    pub(crate) groups: Vec<String>,
+}
+
+impl Default for Operators {
+    /// The panel's own user and the groups by which distributions give full sudo.
+    fn default() -> Self {
+        Self {
+            users: vec![zhylon_shared::spec::DEFAULT_USER.to_owned()],
+            groups: ["sudo", "admin", "wheel"].map(str::to_owned).to_vec(),
+        }
+    }
 }
 
 /// The host's own allow-list. The api-server can not change it.
@@ -142,6 +163,7 @@ impl Settings {
         let format = file.log_format("log_format");
         let filter = file.text("log_filter");
         let policy = file.policy("policy", caller);
+        let operators = file.operators("operators");
         let mut errors = file.finish();
 
         let state_dir = overrides.state_dir.or(state_dir);
@@ -150,6 +172,7 @@ impl Settings {
             state_dir: state_dir.unwrap_or_else(|| caller.default_state_dir()),
             run_dir: run_dir.unwrap_or_else(|| caller.default_run_dir()),
             policy,
+            operators,
         };
         for (key, dir) in [
             ("state_dir", &config.state_dir),

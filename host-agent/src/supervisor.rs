@@ -61,7 +61,7 @@ pub(crate) struct DaemonEntry {
 /// Who asks, for holds and logs.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
-    /// For people: `root`, `anna (uid 1001)`, `root for anna (uid 1001)`.
+    /// For people: `root (uid 0)`, `anna (uid 1001)`, `anna (uid 1001) as root through sudo`.
     pub(crate) name: String,
 }
 

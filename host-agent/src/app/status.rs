@@ -62,6 +62,15 @@ pub(super) fn print_settings(
         policy.push_str("; every user with uid ≥ 1000 and a home under /home");
     }
     writeln!(out, "daemons run as   {policy}")?;
+    if caller.uid == 0 {
+        let operators = &config.operators;
+        let groups = operators
+            .groups
+            .iter()
+            .map(|group| format!("group {group}"));
+        let names: Vec<String> = operators.users.iter().cloned().chain(groups).collect();
+        writeln!(out, "operators        root, {}", names.join(", "))?;
+    }
     if caller.uid != 0 {
         writeln!(
             out,

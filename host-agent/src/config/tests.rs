@@ -27,6 +27,9 @@ fn an_empty_file_gives_the_defaults() {
     assert!(root.config.policy.home_users);
     assert_eq!(root.log.filter, "info");
 
+    assert_eq!(root.config.operators.users, ["zhylon"]);
+    assert_eq!(root.config.operators.groups, ["sudo", "admin", "wheel"]);
+
     let anna = parse("", 1001).unwrap().config;
     assert_eq!(
         anna.state_dir.to_str(),
@@ -46,6 +49,10 @@ fn everything_wrong_is_told_at_once_with_its_key() {
         users = ['anna', 3]
         home_users = 'yes'
         groups = []
+        [operators]
+        users = 'anna'
+        groups = [1]
+        policy = 1
     ";
     let InvalidConfig(errors) = parse(text, 0).unwrap_err();
     for expected in [
@@ -56,13 +63,16 @@ fn everything_wrong_is_told_at_once_with_its_key() {
         "policy.users: must be a list of user names, is a value of type array",
         "policy.home_users: must be true or false, is a value of type string",
         "policy.groups: there is no such key",
+        "operators.users: must be a list of user names, is a value of type string",
+        "operators.groups: must be a list of group names, is a value of type array",
+        "operators.policy: there is no such key",
     ] {
         assert!(
             errors.iter().any(|e| e == expected),
             "{expected}: {errors:#?}"
         );
     }
-    assert_eq!(errors.len(), 7, "{errors:#?}");
+    assert_eq!(errors.len(), 10, "{errors:#?}");
 }
 
 #[test]
