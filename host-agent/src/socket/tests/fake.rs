@@ -80,6 +80,7 @@ impl Fake {
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,
+                hold: None,
             })
             .collect();
         let spec = DaemonSpec::check(SpecDraft {
