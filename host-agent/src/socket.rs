@@ -5,6 +5,7 @@
 pub(crate) mod fault;
 
 mod admission;
+mod alias;
 mod codec;
 mod command;
 mod door;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
+pub(crate) use self::alias::Alias;
 use self::door::{Door, Rooms};
 use self::localtime::Zone;
 use self::peer::Caller;

@@ -19,7 +19,7 @@ use super::start_log;
 use crate::config::{Caller, Config, Settings};
 use crate::journal::{Journal, Recovered};
 use crate::logs::{LogEvent, Logs};
-use crate::socket::Judge;
+use crate::socket::{Alias, Judge};
 use crate::spawn::cgroup::Cgroups;
 use crate::spawn::fifo::Fifos;
 use crate::spawn::record::Records;
@@ -115,6 +115,14 @@ async fn live(
             tracing::error!(%error, "the local socket can not be served");
         }
     });
+    if let Some(path) = config.supervisor_socket.clone() {
+        let alias = Alias {
+            path,
+            socket: config.run_dir.join("supervisor.sock"),
+            etc: "/etc".into(),
+        };
+        tokio::task::spawn_local(alias.keep(end.clone()));
+    }
     let farewell = start_link(config, handle, rooms.logs, rooms.journal, end.clone())?;
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

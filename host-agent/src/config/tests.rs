@@ -44,6 +44,7 @@ fn everything_wrong_is_told_at_once_with_its_key() {
         state_dir = 7
         run_dir = 'here'
         log_format = 'xml'
+        supervisor_socket = 'supervisor.sock'
         logfile = 'x'
         [policy]
         users = ['anna', 3]
@@ -58,6 +59,7 @@ fn everything_wrong_is_told_at_once_with_its_key() {
     for expected in [
         "state_dir: must be a text, is a value of type integer",
         "run_dir: must be an absolute path, is `here`",
+        "supervisor_socket: must be an absolute path, is `supervisor.sock`",
         "log_format: must be `text` or `json`",
         "logfile: there is no such key",
         "policy.users: must be a list of user names, is a value of type array",
@@ -72,7 +74,23 @@ fn everything_wrong_is_told_at_once_with_its_key() {
             "{expected}: {errors:#?}"
         );
     }
-    assert_eq!(errors.len(), 10, "{errors:#?}");
+    assert_eq!(errors.len(), 11, "{errors:#?}");
+}
+
+#[test]
+fn only_the_hosts_own_agent_takes_supervisors_place() {
+    let taken = |text: &str, uid| {
+        let config = parse(text, uid).unwrap().config;
+        config
+            .supervisor_socket
+            .map(|path| path.display().to_string())
+    };
+    assert_eq!(taken("", 0).as_deref(), Some("/run/supervisor.sock"));
+    assert_eq!(taken("supervisor_socket = ''", 0), None);
+    assert_eq!(taken("run_dir = '/run/second'", 0), None);
+    assert_eq!(taken("", 1001), None);
+    let chosen = "run_dir = '/run/second'\nsupervisor_socket = '/run/x.sock'";
+    assert_eq!(taken(chosen, 0).as_deref(), Some("/run/x.sock"));
 }
 
 #[test]

@@ -297,3 +297,35 @@ fn the_hold_on_an_instance_goes_with_it() {
     assert!(sim.holds.is_empty());
     assert_eq!(sim.states(1), [Running]);
 }
+
+#[test]
+fn a_hold_counts_by_the_intent_its_operator_saw() {
+    let hold = |intent_generation| Hold {
+        state: DesiredState::Stopped,
+        by: "root".to_owned(),
+        time_ms: 1,
+        intent_generation,
+    };
+    for target in [
+        CommandTarget::Daemon(id(1)),
+        CommandTarget::Instance(slot(1, 1)),
+    ] {
+        let mut sim = running();
+        sim.api_start(1);
+        sim.settle();
+        sim.take_effects();
+        // Outdated when it comes: nothing is done.
+        sim.request(Action::Stop, vec![target], Some(hold(1)));
+        sim.settle();
+        assert_eq!(sim.states(1), [Running; 2], "{target:?}");
+        // The operator saw an intent that comes here only now: it ends nothing.
+        sim.request(Action::Stop, vec![target], Some(hold(3)));
+        sim.settle();
+        sim.api_start(1);
+        sim.settle();
+        assert_eq!(sim.states(1)[1], Stopped, "{target:?}");
+        sim.api_start(1);
+        sim.settle();
+        assert_eq!(sim.states(1), [Running; 2], "{target:?}");
+    }
+}
