@@ -19,7 +19,7 @@ use zhylon_shared::wire;
 use crate::journal::{DesiredLedger, JournalError};
 use crate::link::door::{Board, Host, LogRead, LogSource};
 use crate::logs::LogItem;
-use crate::supervisor::{DaemonEntry, Refused};
+use crate::supervisor::{DaemonEntry, Events, Refused};
 
 /// One thing the link made the host do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(in crate::link) struct FakeHost {
     version: watch::Sender<u64>,
     /// Every write of the ledger takes one permit.
     disk: Arc<Semaphore>,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ impl FakeHost {
             state: Arc::default(),
             version: watch::channel(0).0,
             disk: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            events: Events::new(1),
         }
     }
 
@@ -124,6 +126,9 @@ impl Host for FakeHost {
     }
     fn wall(&self, time: Time) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + time.since_origin()
+    }
+    fn events(&self) -> &Events {
+        &self.events
     }
 }
 

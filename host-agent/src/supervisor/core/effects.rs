@@ -51,7 +51,10 @@ impl Core {
                     live.tree.signal(signal);
                 }
             }
-            Effect::KillTree { run } => self.kill_tree(run),
+            Effect::KillTree { run } => {
+                self.events.killed(run);
+                self.kill_tree(run);
+            }
             Effect::Check {
                 daemon,
                 revision,
@@ -83,6 +86,7 @@ impl Core {
 
     fn on_gone(&mut self, daemon: DaemonId) {
         self.changed.remove(&daemon);
+        self.events.over_for(daemon);
         self.journal.forget(daemon);
         let Some(entry) = self.board.daemon(&daemon) else {
             return;
@@ -100,6 +104,9 @@ impl Core {
         let changed = std::mem::take(&mut self.changed);
         let entries = changed.iter().filter_map(|id| {
             let view = self.engine.view(id)?;
+            let old = self.board.daemon(id);
+            self.events
+                .changed(old.as_deref().map(|old| &old.view), &view);
             let spec = match self.specs.get(id) {
                 Some(spec) => Arc::clone(spec),
                 None => unknown_spec()?,

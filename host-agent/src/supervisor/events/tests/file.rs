@@ -1,0 +1,126 @@
+//! What a killed worker leaves, and what the next one makes of it.
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the file says so.
+fn until(path: &Path, what: &str, wanted: impl Fn(&str) -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !std::fs::read_to_string(path).is_ok_and(|text| wanted(&text)) {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn all(events: &Events) -> Vec<HostEvent> {
+    events.after(0, usize::MAX)
+}
+
+#[test]
+fn the_next_worker_tells_what_this_one_could_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    let first = Events::open(&path, "boot", 1).unwrap();
+    let run = Run {
+        slot: Slot {
+            daemon: id(1),
+            index: 2,
+        },
+        generation: 9,
+    };
+    let target = [CommandTarget::Daemon(id(1))];
+    first.asked(&Action::Stop, &target, "anna (uid 1001)");
+    first.killed(run);
+    first.asked(
+        &Action::Signal(10),
+        &[CommandTarget::Instance(run.slot)],
+        "root (uid 0)",
+    );
+    let before = all(&first);
+    assert_eq!(before.len(), 3);
+    assert_eq!(before[0].by, "anna (uid 1001)");
+    assert_eq!(before[1].instance, Some(2));
+    assert_eq!(before[2].message, "signal 10");
+    until(&path, "three events", |text| {
+        text.matches("sequence").count() == 3
+    });
+    first.acknowledged(before[0].sequence);
+    until(&path, "an acknowledgement", |text| {
+        text.contains("acknowledged")
+    });
+
+    let second = Events::open(&path, "boot", 2).unwrap();
+    assert_eq!(all(&second), before[1..]);
+    assert_eq!(*second.newest().borrow(), 2_000_000_000);
+    second.asked(&Action::Start, &target, "anna (uid 1001)");
+    let newest = all(&second).pop().unwrap().sequence;
+    assert_eq!(newest, 2_000_000_001);
+    until(&path, "its own", |text| text.contains("2000000001"));
+
+    // A line that was cut off, as by a kill: what stands before it is believed.
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() - 9]).unwrap();
+    let third = Events::open(&path, "boot", 3).unwrap();
+    assert_eq!(all(&third), before[1..]);
+    until(&path, "the file without the cut line", |text| {
+        !text.contains("2000000001")
+    });
+    third.asked(&Action::Start, &target, "anna (uid 1001)");
+    until(&path, "a whole line", |text| {
+        text.contains("3000000001") & text.ends_with('\n')
+    });
+    assert_eq!(all(&Events::open(&path, "boot", 4).unwrap()), all(&third));
+
+    // Another boot counts anew.
+    assert_eq!(all(&Events::open(&path, "another", 5).unwrap()), []);
+}
+
+#[test]
+fn what_is_no_file_of_ours_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    for text in [
+        "",
+        "\n",
+        "\0\0\0",
+        "{\"boot\":7}\n",
+        "{\"event\":{}}\n",
+        "not ours\n",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(
+            all(&Events::open(&path, "boot", 1).unwrap()),
+            [],
+            "{text:?}"
+        );
+    }
+}
+
+/// The file does not grow with the time that passes: what is acknowledged leaves it.
+#[test]
+fn the_file_is_written_anew_when_most_of_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    let events = Events::open(&path, "boot", 1).unwrap();
+    let target = [CommandTarget::Daemon(id(1))];
+    for _ in 0..5000 {
+        events.asked(&Action::Stop, &target, "anna (uid 1001)");
+        let newest = *events.newest().borrow();
+        events.acknowledged(newest);
+        until(&path, "this one", |text| {
+            text.contains(&format!("\"acknowledged\":{newest}")) || text.lines().count() == 1
+        });
+    }
+    let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+    assert!(lines <= 1100, "{lines}");
+}
+
+/// A place that can not be written costs the events' survival, and neither the worker nor the processor.
+#[test]
+fn without_a_place_events_are_kept_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = Events::open(&dir.path().join("no/such/place"), "boot", 1).unwrap();
+    events.asked(&Action::Stop, &[CommandTarget::Daemon(id(1))], "anna");
+    assert_eq!(all(&events).len(), 1);
+}

@@ -1,0 +1,143 @@
+//! What happened between two views.
+
+use super::super::witness::compare;
+use super::*;
+
+fn instance(index: u32, state: InstanceState) -> InstanceView {
+    InstanceView {
+        index,
+        generation: 1,
+        pid: 7,
+        state,
+        since: Time::new(Duration::from_secs(1)),
+        restart_count: 0,
+        last_exit: None,
+        next_start: None,
+    }
+}
+
+fn ended_at(second: u64, exit: Option<Exit>, state: InstanceState) -> InstanceView {
+    InstanceView {
+        last_exit: Some(LastExit {
+            exit,
+            killed_after_grace: false,
+            time: Time::new(Duration::from_secs(second)),
+            message: format!("{exit:?}"),
+        }),
+        ..instance(0, state)
+    }
+}
+
+fn view(instances: Vec<InstanceView>) -> DaemonView {
+    DaemonView {
+        id: id(1),
+        state: InstanceState::Running,
+        desired: DesiredState::Running,
+        hold: None,
+        revision: 1,
+        converged: true,
+        settled_restart_generation: 1,
+        restart_outcome: Some(RestartOutcome::Succeeded),
+        message: String::new(),
+        instances,
+    }
+}
+
+fn kinds(old: Option<&DaemonView>, new: &DaemonView) -> Vec<EventKind> {
+    compare(old, new).iter().map(|draft| draft.kind).collect()
+}
+
+#[test]
+fn unasked_ends_are_told_by_what_they_are() {
+    use EventKind::{Crashed, Exited, GaveUp, StartFailed};
+    use InstanceState as S;
+    let code = |code| Some(Exit::Code(code));
+    let old = view(vec![instance(0, S::Running)]);
+    for (exit, state, expected) in [
+        (code(0), S::Starting, vec![Exited]),
+        (code(0), S::Exited, vec![Exited]),
+        (code(0), S::Backoff, vec![Crashed]),
+        (code(1), S::Starting, vec![Crashed]),
+        (code(1), S::Exited, vec![Crashed]),
+        (code(1), S::Fatal, vec![Crashed, GaveUp]),
+        (Some(Exit::Signal(9)), S::Starting, vec![Crashed]),
+        (Some(Exit::Unknown), S::Starting, vec![Exited]),
+        (Some(Exit::Unknown), S::Backoff, vec![Crashed]),
+        (None, S::Backoff, vec![StartFailed]),
+        (None, S::Fatal, vec![StartFailed, GaveUp]),
+        // Asked for, seen from the end.
+        (code(0), S::Stopped, vec![]),
+        (Some(Exit::Signal(15)), S::Stopping, vec![]),
+    ] {
+        let new = view(vec![ended_at(5, exit, state)]);
+        assert_eq!(kinds(Some(&old), &new), expected, "{exit:?} {state:?}");
+        // A worker that sees the daemon for the first time saw this end, too.
+        assert_eq!(kinds(None, &new), expected, "{exit:?} {state:?}");
+        // Told once, whatever is said of it later.
+        let mut later = new.clone();
+        let words = later.instances[0].last_exit.as_mut().unwrap();
+        words.message.push_str(" (the rest was killed)");
+        assert_eq!(kinds(Some(&new), &later), []);
+        let again = view(vec![ended_at(6, exit, state)]);
+        let again = kinds(Some(&new), &again);
+        let once: Vec<_> = expected.iter().filter(|k| **k != GaveUp).copied().collect();
+        assert!(again == once || state == S::Stopping, "{exit:?} {state:?}");
+    }
+    // Asked for, and another run there already.
+    let stopping = view(vec![instance(0, S::Stopping)]);
+    let replaced = view(vec![ended_at(5, Some(Exit::Signal(15)), S::Starting)]);
+    assert_eq!(kinds(Some(&stopping), &replaced), []);
+}
+
+#[test]
+fn an_end_says_how() {
+    let old = view(vec![instance(0, InstanceState::Running)]);
+    let new = view(vec![ended_at(
+        5,
+        Some(Exit::Signal(11)),
+        InstanceState::Starting,
+    )]);
+    let [draft] = compare(Some(&old), &new).try_into().unwrap();
+    let ended = draft.ended.unwrap();
+    assert_eq!((ended.code, ended.signal), (0, 11));
+    assert_eq!(draft.instance, Some(0));
+    assert_eq!(draft.daemon, id(1));
+}
+
+#[test]
+fn holds_and_restarts_are_told_when_they_change() {
+    let hold = |time_ms| Hold {
+        state: DesiredState::Stopped,
+        by: "anna (uid 1001)".to_owned(),
+        time_ms,
+        intent_generation: 1,
+    };
+    let free = view(vec![]);
+    let mut held = free.clone();
+    held.hold = Some(hold(1));
+    let [set] = compare(Some(&free), &held).try_into().unwrap();
+    assert_eq!(
+        (set.kind, set.by.as_str()),
+        (EventKind::HoldSet, "anna (uid 1001)")
+    );
+    assert_eq!(set.message, "STOPPED");
+    assert_eq!(compare(Some(&held), &held), []);
+    let mut newer = free.clone();
+    newer.hold = Some(hold(2));
+    assert_eq!(kinds(Some(&held), &newer), [EventKind::HoldSet]);
+    let [ended] = compare(Some(&held), &free).try_into().unwrap();
+    assert_eq!(ended.kind, EventKind::HoldEnded);
+    assert_eq!(ended.message, "STOPPED by anna (uid 1001)");
+
+    let mut settled = free.clone();
+    settled.settled_restart_generation = 2;
+    settled.restart_outcome = Some(RestartOutcome::Aborted);
+    let [draft] = compare(Some(&free), &settled).try_into().unwrap();
+    assert_eq!(draft.kind, EventKind::RestartSettled);
+    assert_eq!(draft.outcome, Some(RestartOutcome::Aborted));
+    assert_eq!(draft.message, "restart 2: ABORTED");
+
+    // A new worker finds them as they are: they are no news.
+    assert_eq!(compare(None, &held), []);
+    assert_eq!(compare(None, &settled), []);
+}
