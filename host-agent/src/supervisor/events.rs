@@ -135,6 +135,12 @@ impl Events {
         Self::over(Ring::new(first_sequence(worker_starts)))
     }
 
+    /// Some event, for the tests of other rooms.
+    #[cfg(test)]
+    pub(crate) fn record_stop(&self, daemon: DaemonId) {
+        self.asked(&Action::Stop, &[CommandTarget::Daemon(daemon)], "anna");
+    }
+
     /// With what former workers of this boot left in `path`, and from now on kept there.
     ///
     /// # Errors

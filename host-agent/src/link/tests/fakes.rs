@@ -89,6 +89,21 @@ impl FakeHost {
         self.version.send_replace(version);
     }
 
+    /// So many events of the first daemon; gives their sequence numbers.
+    pub(in crate::link) fn record_events(&self, count: usize) -> Vec<u64> {
+        let before = *self.events.newest().borrow();
+        for _ in 0..count {
+            self.events.record_stop(id(1));
+        }
+        let new = self.events.after(before, usize::MAX);
+        new.iter().map(|event| event.sequence).collect()
+    }
+
+    pub(in crate::link) fn unacknowledged_events(&self) -> Vec<u64> {
+        let all = self.events.after(0, usize::MAX);
+        all.iter().map(|event| event.sequence).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
