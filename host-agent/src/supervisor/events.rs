@@ -196,16 +196,11 @@ impl Events {
         }
     }
 
-    /// A run outlived its grace.
-    pub(super) fn killed(&self, run: Run) {
-        let text = "it, or something it started, outlived its grace: everything of it was killed";
-        let (daemon, instance) = (run.slot.daemon, Some(run.slot.index));
-        self.record(vec![Draft::new(
-            daemon,
-            EventKind::KilledAfterGrace,
-            instance,
-            text,
-        )]);
+    /// Everything of a run is killed now; `view`: its daemon, as it is.
+    pub(super) fn killed(&self, run: Run, view: Option<&DaemonView>) {
+        if let Some(draft) = witness::killed(run, view) {
+            self.record(vec![draft]);
+        }
     }
 
     /// Nothing more will happen to this daemon.

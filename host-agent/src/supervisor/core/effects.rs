@@ -52,7 +52,8 @@ impl Core {
                 }
             }
             Effect::KillTree { run } => {
-                self.events.killed(run);
+                let view = self.engine.view(&run.slot.daemon);
+                self.events.killed(run, view.as_ref());
                 self.kill_tree(run);
             }
             Effect::Check {

@@ -36,3 +36,31 @@ fn told(ring: &Ring) -> Vec<(EventKind, u64)> {
     let all = ring.after(0, usize::MAX);
     all.iter().map(|event| (event.kind, event.count)).collect()
 }
+
+fn instance(index: u32, state: InstanceState) -> InstanceView {
+    InstanceView {
+        index,
+        generation: 1,
+        pid: 7,
+        state,
+        since: Time::new(Duration::from_secs(1)),
+        restart_count: 0,
+        last_exit: None,
+        next_start: None,
+    }
+}
+
+fn view(instances: Vec<InstanceView>) -> DaemonView {
+    DaemonView {
+        id: id(1),
+        state: InstanceState::Running,
+        desired: DesiredState::Running,
+        hold: None,
+        revision: 1,
+        converged: true,
+        settled_restart_generation: 1,
+        restart_outcome: Some(RestartOutcome::Succeeded),
+        message: String::new(),
+        instances,
+    }
+}

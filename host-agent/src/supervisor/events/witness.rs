@@ -3,7 +3,7 @@
 //! Two views lie one step of the engine apart, and an instance can not end twice in one step: a new end needs a spawn,
 //! whose answer is a step of its own.
 
-use host_agent_engine::input::{Exit, Hold};
+use host_agent_engine::input::{Exit, Hold, Run};
 use host_agent_engine::view::{DaemonView, InstanceView, LastExit};
 use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
 
@@ -23,6 +23,20 @@ pub(super) fn compare(old: Option<&DaemonView>, new: &DaemonView) -> Vec<Draft> 
         drafts.extend(settled(old, new));
     }
     drafts
+}
+
+/// A run is killed because it outlived its grace, unless there is a newer one in its place: then two were found where one
+/// should be.
+pub(super) fn killed(run: Run, view: Option<&DaemonView>) -> Option<Draft> {
+    let newest = view?
+        .instances
+        .iter()
+        .find(|i| i.index == run.slot.index)?
+        .generation;
+    let text = "it, or something it started, outlived its grace: everything of it was killed";
+    let (daemon, instance) = (run.slot.daemon, Some(run.slot.index));
+    let kind = EventKind::KilledAfterGrace;
+    (run.generation == newest).then(|| Draft::new(daemon, kind, instance, text))
 }
 
 /// An end that nobody asked for.

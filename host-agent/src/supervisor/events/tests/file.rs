@@ -27,11 +27,11 @@ fn the_next_worker_tells_what_this_one_could_not() {
             daemon: id(1),
             index: 2,
         },
-        generation: 9,
+        generation: 1,
     };
     let target = [CommandTarget::Daemon(id(1))];
     first.asked(&Action::Stop, &target, "anna (uid 1001)");
-    first.killed(run);
+    first.killed(run, Some(&view(vec![instance(2, InstanceState::Stopping)])));
     first.asked(
         &Action::Signal(10),
         &[CommandTarget::Instance(run.slot)],

@@ -1,20 +1,7 @@
 //! What happened between two views.
 
-use super::super::witness::compare;
+use super::super::witness::{compare, killed};
 use super::*;
-
-fn instance(index: u32, state: InstanceState) -> InstanceView {
-    InstanceView {
-        index,
-        generation: 1,
-        pid: 7,
-        state,
-        since: Time::new(Duration::from_secs(1)),
-        restart_count: 0,
-        last_exit: None,
-        next_start: None,
-    }
-}
 
 fn ended_at(second: u64, exit: Option<Exit>, state: InstanceState) -> InstanceView {
     InstanceView {
@@ -25,21 +12,6 @@ fn ended_at(second: u64, exit: Option<Exit>, state: InstanceState) -> InstanceVi
             message: format!("{exit:?}"),
         }),
         ..instance(0, state)
-    }
-}
-
-fn view(instances: Vec<InstanceView>) -> DaemonView {
-    DaemonView {
-        id: id(1),
-        state: InstanceState::Running,
-        desired: DesiredState::Running,
-        hold: None,
-        revision: 1,
-        converged: true,
-        settled_restart_generation: 1,
-        restart_outcome: Some(RestartOutcome::Succeeded),
-        message: String::new(),
-        instances,
     }
 }
 
@@ -140,4 +112,22 @@ fn holds_and_restarts_are_told_when_they_change() {
     // A new worker finds them as they are: they are no news.
     assert_eq!(compare(None, &held), []);
     assert_eq!(compare(None, &settled), []);
+}
+
+#[test]
+fn a_kill_is_told_of_the_run_that_is_there() {
+    let run = |generation| Run {
+        slot: Slot {
+            daemon: id(1),
+            index: 0,
+        },
+        generation,
+    };
+    let stopping = view(vec![instance(0, InstanceState::Stopping)]);
+    let draft = killed(run(1), Some(&stopping)).unwrap();
+    assert_eq!(draft.kind, EventKind::KilledAfterGrace);
+    assert_eq!(draft.instance, Some(0));
+    // Two runs found where one should be: the older goes, and had no grace.
+    assert_eq!(killed(run(0), Some(&stopping)), None);
+    assert_eq!(killed(run(1), None), None);
 }
