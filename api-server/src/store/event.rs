@@ -3,6 +3,7 @@
 //! are counted without gaps or twins.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use zhylon_shared::id::{DaemonId, EventId, ServerId, TeamId};
@@ -168,7 +169,7 @@ impl Store {
             // Of each daemon: `None` if it is not this server's, else whether it is deleted.
             let mut known: HashMap<DaemonId, Option<bool>> = HashMap::new();
             for event in events {
-                if !known.contains_key(&event.daemon) {
+                if let Entry::Vacant(unknown) = known.entry(event.daemon) {
                     let (rows, alive, told): (i64, i64, i64) = sqlx::query_as(
                         "SELECT COUNT(*), COUNT(CASE WHEN deleted_revision IS NULL THEN 1 END), \
                          (SELECT COUNT(*) FROM daemon_events WHERE daemon_id = $1 AND server_id = $2) \
@@ -178,7 +179,7 @@ impl Store {
                     .bind(server.to_string())
                     .fetch_one(&mut *conn)
                     .await?;
-                    known.insert(event.daemon, (rows + told > 0).then_some(alive == 0));
+                    unknown.insert((rows + told > 0).then_some(alive == 0));
                 }
                 let Some(Some(deleted)) = known.get(&event.daemon) else {
                     continue;

@@ -50,7 +50,7 @@ pub(crate) struct Core {
     pub(super) logs: Logs,
     log_events: mpsc::Receiver<LogEvent>,
     journal: Journal,
-    events: Events,
+    pub(super) events: Events,
     board: Arc<Board>,
     requests: mpsc::Receiver<Request>,
     spawners: Spawners,

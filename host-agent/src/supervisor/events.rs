@@ -74,6 +74,8 @@ pub(crate) struct HostEvent {
     pub(crate) kind: EventKind,
     /// `None`: the whole daemon.
     pub(crate) instance: Option<u32>,
+    /// Of an end: which run it was, so that the next worker does not tell it again; else 0.
+    pub(crate) generation: u64,
     /// The operator on this host; empty where nobody did it.
     pub(crate) by: String,
     pub(crate) ended: Option<Ended>,
@@ -93,6 +95,8 @@ struct Draft {
     daemon: DaemonId,
     kind: EventKind,
     instance: Option<u32>,
+    /// Of an end: which run it was. 0: the one that was found when this worker started.
+    generation: u64,
     by: String,
     ended: Option<Ended>,
     outcome: Option<RestartOutcome>,
@@ -105,6 +109,7 @@ impl Draft {
             daemon,
             kind,
             instance,
+            generation: 0,
             by: String::new(),
             ended: None,
             outcome: None,
@@ -165,6 +170,11 @@ impl Events {
                 newest,
             }),
         }
+    }
+
+    /// A former worker left this run. Its end may be told already.
+    pub(super) fn found(&self, run: Run) {
+        self.shared.lock().found(run);
     }
 
     /// A local operator asks for something.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use host_agent_engine::input::{Run, Slot};
 use zhylon_shared::id::DaemonId;
 
 use super::{Draft, Ended, EventKind, HostEvent};
@@ -43,6 +44,10 @@ pub(super) struct Ring {
     acknowledged: u64,
     /// The newest of what may repeat. Bounded by the instances of this host.
     repeats: BTreeMap<Key, Repeat>,
+    /// The newest run of each instance that this worker found when it started, and the newest whose end a former worker
+    /// told. Both grow before this worker's first event only.
+    found: BTreeMap<Slot, u64>,
+    told: BTreeMap<Slot, u64>,
 }
 
 /// What may repeat: this kind of event of this instance.
@@ -72,6 +77,8 @@ impl Ring {
             newest: first,
             acknowledged: 0,
             repeats: BTreeMap::new(),
+            found: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
     }
 
@@ -94,7 +101,29 @@ impl Ring {
     /// Takes in what a former worker recorded.
     pub(super) fn restore(&mut self, event: HostEvent) {
         self.newest = self.newest.max(event.sequence);
+        if let Some(index) = event.instance {
+            let daemon = event.daemon;
+            newer(&mut self.told, Slot { daemon, index }, event.generation);
+        }
         self.insert(event);
+    }
+
+    /// A former worker left this run.
+    pub(super) fn found(&mut self, run: Run) {
+        newer(&mut self.found, run.slot, run.generation);
+    }
+
+    /// Of an end: which run it was; `None` if a former worker told it.
+    fn ended(&self, draft: &Draft) -> Option<u64> {
+        let Some(index) = draft.instance.filter(|_| draft.generation == 0) else {
+            return Some(draft.generation);
+        };
+        let slot = Slot {
+            daemon: draft.daemon,
+            index,
+        };
+        let found = self.found.get(&slot).copied().unwrap_or_default();
+        (found == 0 || self.told.get(&slot) != Some(&found)).then_some(found)
     }
 
     /// Something happened.
@@ -120,15 +149,20 @@ impl Ring {
         }
     }
 
-    fn push_again(&mut self, draft: Draft, when: When) {
+    fn push_again(&mut self, mut draft: Draft, when: When) {
+        if matches!(draft.kind, EventKind::Exited | EventKind::Crashed) {
+            let Some(generation) = self.ended(&draft) else {
+                return;
+            };
+            draft.generation = generation;
+        }
         let key = (draft.daemon, draft.instance, draft.kind);
         if let Some(repeat) = self.repeats.get_mut(&key)
             && repeat.ended == draft.ended
             && when.at.duration_since(repeat.last) < REPEAT_FORGOTTEN
         {
             repeat.last = when.at;
-            if repeat.waiting.is_none() {
-                repeat.waiting = Some(draft);
+            if repeat.waiting.replace(draft).is_none() {
                 repeat.count = 0;
                 repeat.first_ms = when.ms;
                 repeat.due = when.at + repeat.wait;
@@ -208,6 +242,7 @@ impl Ring {
             daemon: draft.daemon,
             kind: draft.kind,
             instance: draft.instance,
+            generation: draft.generation,
             by: draft.by,
             ended: draft.ended,
             outcome: draft.outcome,
@@ -252,6 +287,7 @@ impl Ring {
                 daemon,
                 kind: EventKind::Dropped,
                 instance: None,
+                generation: 0,
                 by: String::new(),
                 ended: None,
                 outcome: None,
@@ -278,4 +314,10 @@ impl Ring {
             }
         }
     }
+}
+
+/// The newest run of a slot.
+fn newer(newest: &mut BTreeMap<Slot, u64>, slot: Slot, generation: u64) {
+    let known = newest.entry(slot).or_default();
+    *known = generation.max(*known);
 }

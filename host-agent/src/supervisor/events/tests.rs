@@ -64,3 +64,15 @@ fn view(instances: Vec<InstanceView>) -> DaemonView {
         instances,
     }
 }
+
+fn ended_at(second: u64, exit: Option<Exit>, state: InstanceState) -> InstanceView {
+    InstanceView {
+        last_exit: Some(LastExit {
+            exit,
+            killed_after_grace: false,
+            time: Time::new(Duration::from_secs(second)),
+            message: format!("{exit:?}"),
+        }),
+        ..instance(0, state)
+    }
+}

@@ -59,6 +59,7 @@ fn end(daemon: &DaemonView, before: Option<&InstanceView>, now: &InstanceView) -
         _ => last.message.clone(),
     };
     Some(Draft {
+        generation: before.map_or(0, |before| before.generation),
         ended: Some(ended(last.exit, last.killed_after_grace, &last.message)),
         ..Draft::new(daemon.id, kind, Some(now.index), &message)
     })

@@ -124,3 +124,71 @@ fn without_a_place_events_are_kept_in_memory() {
     events.asked(&Action::Stop, &[CommandTarget::Daemon(id(1))], "anna");
     assert_eq!(all(&events).len(), 1);
 }
+
+/// A worker that was killed between telling an end and cleaning up after it: the next one finds the same end again.
+#[test]
+fn an_end_that_was_told_is_not_told_by_the_next_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    let run = |generation| Run {
+        slot: Slot {
+            daemon: id(1),
+            index: 0,
+        },
+        generation,
+    };
+    let of = |generation, mut instance: InstanceView| {
+        instance.generation = generation;
+        view(vec![instance])
+    };
+    let running = |generation| of(generation, instance(0, InstanceState::Running));
+    let crash = || ended_at(5, Some(Exit::Code(1)), InstanceState::Backoff);
+    let first = Events::open(&path, "boot", 1).unwrap();
+    first.changed(Some(&running(8)), &of(8, crash()));
+    assert_eq!(all(&first)[0].generation, 8);
+    until(&path, "the end", |text| text.contains("crashed"));
+    let left = std::fs::read_to_string(&path).unwrap();
+    let acknowledged = format!("{left}{{\"acknowledged\":{}}}\n", all(&first)[0].sequence);
+
+    for (n, (left, known)) in [(left, 1), (acknowledged, 0)].into_iter().enumerate() {
+        for (m, found) in [vec![8], vec![7, 8], vec![8, 7]].into_iter().enumerate() {
+            let path = dir.path().join(format!("events {n} {m}"));
+            std::fs::write(&path, &left).unwrap();
+            let next = Events::open(&path, "boot", 2).unwrap();
+            found
+                .iter()
+                .for_each(|generation| next.found(run(*generation)));
+            next.changed(None, &of(8, crash()));
+            assert_eq!(all(&next).len(), known, "{found:?}");
+            // The end of what this worker started is its own to tell.
+            next.changed(Some(&running(2_000_000_000)), &of(2_000_000_000, crash()));
+            assert_eq!(all(&next).len(), known + 1, "{found:?}");
+        }
+        let path = dir.path().join(format!("events {n} newer"));
+        std::fs::write(&path, &left).unwrap();
+        let next = Events::open(&path, "boot", 2).unwrap();
+        next.found(run(8));
+        next.found(run(9));
+        next.changed(None, &of(9, crash()));
+        assert_eq!(all(&next).len(), known + 1, "a newer run ended");
+    }
+}
+
+/// An end that no former worker told is told by the one that finds it.
+#[test]
+fn an_end_that_was_not_told_is_told_by_the_next_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    let next = Events::open(&path, "boot", 2).unwrap();
+    next.found(Run {
+        slot: Slot {
+            daemon: id(1),
+            index: 0,
+        },
+        generation: 8,
+    });
+    let crashed = ended_at(5, Some(Exit::Code(1)), InstanceState::Backoff);
+    next.changed(None, &view(vec![crashed]));
+    let told = all(&next);
+    assert_eq!((told.len(), told[0].generation), (1, 8));
+}

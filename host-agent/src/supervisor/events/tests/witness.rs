@@ -3,18 +3,6 @@
 use super::super::witness::{compare, killed};
 use super::*;
 
-fn ended_at(second: u64, exit: Option<Exit>, state: InstanceState) -> InstanceView {
-    InstanceView {
-        last_exit: Some(LastExit {
-            exit,
-            killed_after_grace: false,
-            time: Time::new(Duration::from_secs(second)),
-            message: format!("{exit:?}"),
-        }),
-        ..instance(0, state)
-    }
-}
-
 fn kinds(old: Option<&DaemonView>, new: &DaemonView) -> Vec<EventKind> {
     compare(old, new).iter().map(|draft| draft.kind).collect()
 }
