@@ -60,6 +60,7 @@ fn kind(kind: EventKind) -> api::DaemonEventType {
         EventKind::StartFailed => Type::StartFailed,
         EventKind::GaveUp => Type::GaveUp,
         EventKind::KilledAfterGrace => Type::KilledAfterGrace,
+        EventKind::LogGap => Type::LogGap,
         EventKind::Dropped => Type::EventsDropped,
     }
 }

@@ -218,7 +218,10 @@ impl Core {
                     }
                 }
                 Some(started) = self.started.recv() => self.on_started(started)?,
-                Some(LogEvent::Drained(run)) = self.log_events.recv() => self.on_drained(run),
+                Some(event) = self.log_events.recv() => match event {
+                    LogEvent::Drained(run) => self.on_drained(run),
+                    LogEvent::Gap(daemon, why) => self.events.log_gap(daemon, &why),
+                },
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
                 Some(request) = self.requests.recv() => self.on_request(request),
                 () = sleep_until(wake) => self.on_time(),

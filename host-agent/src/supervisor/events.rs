@@ -51,6 +51,7 @@ pub(crate) enum EventKind {
     StartFailed,
     GaveUp,
     KilledAfterGrace,
+    LogGap,
     /// `count` events were lost here.
     Dropped,
 }
@@ -211,6 +212,12 @@ impl Events {
         if let Some(draft) = witness::killed(run, view) {
             self.record(vec![draft]);
         }
+    }
+
+    /// Output of a daemon is lost from now on.
+    pub(super) fn log_gap(&self, daemon: DaemonId, why: &str) {
+        let text = format!("its output is dropped until its log can be written again: {why}");
+        self.record(vec![Draft::new(daemon, EventKind::LogGap, None, &text)]);
     }
 
     /// Nothing more will happen to this daemon.

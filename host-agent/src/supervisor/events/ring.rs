@@ -132,7 +132,8 @@ impl Ring {
             EventKind::Exited
             | EventKind::Crashed
             | EventKind::StartFailed
-            | EventKind::KilledAfterGrace => self.push_again(draft, when),
+            | EventKind::KilledAfterGrace
+            | EventKind::LogGap => self.push_again(draft, when),
             EventKind::StartRequested
             | EventKind::StopRequested
             | EventKind::RestartRequested

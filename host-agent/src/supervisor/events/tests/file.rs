@@ -5,7 +5,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the file says so.
-fn until(path: &Path, what: &str, wanted: impl Fn(&str) -> bool) {
+fn until(path: &Path, what: &str, mut wanted: impl FnMut(&str) -> bool) {
     let end = Instant::now() + PATIENCE;
     while !std::fs::read_to_string(path).is_ok_and(|text| wanted(&text)) {
         assert!(Instant::now() < end, "not in time: {what}");
@@ -104,16 +104,17 @@ fn the_file_is_written_anew_when_most_of_it_is_over() {
     let path = dir.path().join("events");
     let events = Events::open(&path, "boot", 1).unwrap();
     let target = [CommandTarget::Daemon(id(1))];
+    let mut longest = 0;
     for _ in 0..5000 {
         events.asked(&Action::Stop, &target, "anna (uid 1001)");
         let newest = *events.newest().borrow();
         events.acknowledged(newest);
         until(&path, "this one", |text| {
+            longest = longest.max(text.lines().count());
             text.contains(&format!("\"acknowledged\":{newest}")) || text.lines().count() == 1
         });
     }
-    let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-    assert!(lines <= 1100, "{lines}");
+    assert!((500..1100).contains(&longest), "{longest}");
 }
 
 /// A place that can not be written costs the events' survival, and neither the worker nor the processor.
