@@ -84,15 +84,19 @@ impl EventsFile {
     pub(super) fn keep(mut self, shared: &Shared) {
         loop {
             let (events, acknowledged) = self.news(shared);
-            let written = match &mut self.file {
-                Some(_) if self.lines < LINES_MAX => self.append(&events, acknowledged),
-                _ => self.write_anew(shared),
-            };
-            self.broken = written.is_err();
-            if let Err(error) = written {
-                tracing::warn!(%error, "{} can not be written: events would not survive a kill", self.path.display());
-                self.file = None;
-            }
+            self.write(shared, &events, acknowledged);
+        }
+    }
+
+    pub(super) fn write(&mut self, shared: &Shared, events: &[HostEvent], acknowledged: u64) {
+        let written = match &mut self.file {
+            Some(_) if self.lines < LINES_MAX => self.append(events, acknowledged),
+            _ => self.write_anew(shared),
+        };
+        self.broken = written.is_err();
+        if let Err(error) = written {
+            tracing::warn!(%error, "{} can not be written: events would not survive a kill", self.path.display());
+            self.file = None;
         }
     }
 
@@ -125,7 +129,8 @@ impl EventsFile {
         }
     }
 
-    fn is_current(&self, ring: &Ring) -> bool {
+    /// Whether there is nothing to write, or no use in trying again before something happens.
+    pub(super) fn is_current(&self, ring: &Ring) -> bool {
         (self.file.is_some() || self.broken)
             && ring.newest() == self.written
             && ring.acknowledged_up_to() == self.acknowledged

@@ -1,5 +1,6 @@
 //! What a killed worker leaves, and what the next one makes of it.
 
+use super::super::file::{EventsFile, load};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,6 +98,35 @@ fn what_is_no_file_of_ours_is_left_out() {
     }
 }
 
+/// Cut off anywhere, or with any byte another one: what is believed is a beginning of what was written, or stands after
+/// nothing that is not understood.
+#[test]
+fn a_torn_file_gives_a_beginning_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    let events = Events::new(1);
+    let mut file = EventsFile::new(&path, "boot");
+    for n in 1..=3 {
+        events.asked(&Action::Stop, &[CommandTarget::Daemon(id(n))], "anna");
+    }
+    file.write(&events.shared, &[], 0);
+    let whole = std::fs::read(&path).unwrap();
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let mut ring = Ring::new(0);
+        load(&path, "boot", &mut ring);
+        ring.after(0, usize::MAX)
+    };
+    assert_eq!(read(&whole), all(&events));
+    for at in 0..whole.len() {
+        let beginning = read(&whole[..at]);
+        assert_eq!(beginning, all(&events)[..beginning.len()], "cut at {at}");
+        let mut altered = whole.clone();
+        altered[at] ^= 0x11;
+        assert!(read(&altered).len() <= 3, "altered at {at}");
+    }
+}
+
 /// The file does not grow with the time that passes: what is acknowledged leaves it.
 #[test]
 fn the_file_is_written_anew_when_most_of_it_is_over() {
@@ -117,13 +147,26 @@ fn the_file_is_written_anew_when_most_of_it_is_over() {
     assert!((500..1100).contains(&longest), "{longest}");
 }
 
-/// A place that can not be written costs the events' survival, and neither the worker nor the processor.
+/// A place that can not be written costs the events' survival, and neither the worker nor the processor: it is tried
+/// again when something happens.
 #[test]
 fn without_a_place_events_are_kept_in_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let events = Events::open(&dir.path().join("no/such/place"), "boot", 1).unwrap();
-    events.asked(&Action::Stop, &[CommandTarget::Daemon(id(1))], "anna");
+    let place = dir.path().join("place");
+    let events = Events::new(1);
+    let target = [CommandTarget::Daemon(id(1))];
+    events.asked(&Action::Stop, &target, "anna");
+    let mut file = EventsFile::new(&place.join("events"), "boot");
+    file.write(&events.shared, &[], 0);
+    assert!(file.is_current(&events.shared.lock()));
     assert_eq!(all(&events).len(), 1);
+    std::fs::create_dir(&place).unwrap();
+    events.asked(&Action::Start, &target, "anna");
+    assert!(!file.is_current(&events.shared.lock()));
+    file.write(&events.shared, &[], 0);
+    assert!(file.is_current(&events.shared.lock()));
+    let next = Events::open(&place.join("events"), "boot", 2).unwrap();
+    assert_eq!(all(&next), all(&events));
 }
 
 /// A worker that was killed between telling an end and cleaning up after it: the next one finds the same end again.
