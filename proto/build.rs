@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = [
         "zhylon/daemons/v1/daemon.proto",
+        "zhylon/daemons/v1/daemon_event.proto",
         "zhylon/daemons/v1/daemon_service.proto",
         "zhylon/daemons/v1/log_service.proto",
         "zhylon/daemons/v1/server_service.proto",

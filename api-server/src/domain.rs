@@ -7,6 +7,7 @@ mod callers;
 mod ctx;
 mod daemons;
 mod error;
+mod events;
 mod logs;
 mod page;
 mod seal;

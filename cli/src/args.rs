@@ -148,6 +148,17 @@ pub(crate) enum DaemonVerb {
         #[arg(long)]
         instance: Option<i32>,
     },
+    /// Says what happened to a daemon: who started, stopped or changed it and from where, how its processes ended.
+    /// The newest last; with -o json as the API gives them, the newest first. A deleted daemon's are kept for 7 days:
+    /// name it by its id.
+    Events {
+        #[command(flatten)]
+        target: Target,
+        /// How many of the newest.
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "EVENTS")]
+        #[arg(value_parser = clap::value_parser!(i32).range(1..=1000))]
+        newest: i32,
+    },
 }
 
 /// What to do with servers.

@@ -8,7 +8,7 @@
 //! | [`enroll`] | token → certificate; [`pin`] is what it trusts before it has one |
 //! | [`identity`] | the files of `state_dir/identity` |
 //! | [`connect`] | dialling for ever; [`backoff`] says how long to wait |
-//! | [`session`] | one control stream, the unit of failure; [`desired`] merges configurations, [`outbox`] coalesces states |
+//! | [`session`] | one control stream, the unit of failure; [`desired`] merges configurations, [`outbox`] coalesces states, [`event`] is how events look |
 //! | [`log_stream`] | one log stream; [`subscription`] is one viewer of one daemon |
 //! | [`report`] | `run_dir/link.json` for people |
 //! | [`door`] | what of the rest of the agent the link uses |
@@ -18,6 +18,7 @@ mod connect;
 mod desired;
 mod door;
 mod enroll;
+mod event;
 mod identity;
 mod log_stream;
 mod outbox;

@@ -57,6 +57,8 @@ pub(crate) struct Owner {
 pub(crate) enum LogEvent {
     /// Every byte of this run is in the file (or counted as a gap); its FIFO is closed here and can go.
     Drained(Run),
+    /// Output of this daemon is lost from now on, until its log can be written again; in words, why.
+    Gap(DaemonId, String),
 }
 
 /// One event of a log.

@@ -13,6 +13,7 @@
 //! | [`queries`] | questions that may take long: users, checks |
 //! | [`board`] | the newest state of every daemon, for readers |
 //! | [`clock`] | engine time |
+//! | [`events`] | what happened, until the api-server has it |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,11 +35,13 @@ mod board;
 mod clock;
 mod core;
 mod ends;
+mod events;
 mod queries;
 mod restore;
 mod runs;
 
 pub(crate) use self::core::{Core, Setup};
+pub(crate) use self::events::{EventKind, Events, HostEvent};
 
 /// Requests on their way to the owner. Full: the asker waits; the owner never does.
 const REQUESTS_MAX: usize = 64;
@@ -99,6 +102,7 @@ pub(crate) struct SupervisorHandle {
     requests: mpsc::Sender<Request>,
     board: Arc<Board>,
     journal: Journal,
+    events: Events,
 }
 
 impl SupervisorHandle {
@@ -130,6 +134,7 @@ impl SupervisorHandle {
             }
         }
         tracing::info!(by = by.name, ?action, ?targets, "local command");
+        self.events.asked(&action, &targets, &by.name);
         self.ask(|answer| Request::Command {
             action,
             targets,
@@ -152,6 +157,11 @@ impl SupervisorHandle {
     /// The board's version: raised with every change; wait on it, then compare entries' versions.
     pub(crate) fn version(&self) -> watch::Receiver<u64> {
         self.board.version()
+    }
+
+    /// What happened on this host.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     /// The api-server knows that this daemon is gone.

@@ -47,6 +47,8 @@ kinds! {
     TokenKind, TokenId, "token";
     /// An enrolment token.
     EnrollmentKind, EnrollmentId, "enrollment token";
+    /// An event of a daemon.
+    EventKind, EventId, "event";
 }
 
 /// A text that is not an id.

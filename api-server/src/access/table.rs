@@ -51,6 +51,7 @@ pub(crate) static TABLE: &[Rule] = &[
         MemberWith(DeleteDaemons),
     ),
     r("zhylon.daemons.v1.DaemonService/GetDaemon", Member),
+    r("zhylon.daemons.v1.DaemonService/ListDaemonEvents", Member),
     r("zhylon.daemons.v1.DaemonService/ListDaemons", Member),
     r(
         "zhylon.daemons.v1.DaemonService/RestartDaemon",

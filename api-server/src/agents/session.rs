@@ -18,8 +18,8 @@ use tokio::time::{Instant, Interval};
 use zhylon_proto::agent::v1::connect_request::Frame as Up;
 use zhylon_proto::agent::v1::connect_response::Frame as Down;
 use zhylon_proto::agent::v1::{
-    ConfigAck, ConnectRequest, ConnectResponse, Drain, Reject, RejectReason, ServerHeartbeat,
-    Status, StatusAck,
+    ConfigAck, ConnectRequest, ConnectResponse, Drain, Events, EventsAck, Reject, RejectReason,
+    ServerHeartbeat, Status, StatusAck,
 };
 use zhylon_shared::wire::timestamp;
 
@@ -151,6 +151,7 @@ impl Session<'_> {
             Some(Up::ConfigAck(ack)) => self.answered(&ack).await,
             Some(Up::Status(status)) => self.status(status).await,
             Some(Up::Heartbeat(_)) => self.seen().await,
+            Some(Up::Events(events)) => self.events(&events).await,
             Some(Up::Hello(_)) => Err(End::reject(
                 RejectReason::ProtocolError,
                 "`hello` must be the first frame only",
@@ -212,6 +213,17 @@ impl Session<'_> {
         self.last_seen = Instant::now();
         let sequence = status.sequence;
         self.send(Down::StatusAck(StatusAck { sequence })).await
+    }
+
+    async fn events(&mut self, events: &Events) -> Result<(), End> {
+        let (server, epoch) = (self.seat.server, self.seat.session_epoch);
+        while_busy(|| self.domain.record_events(server, epoch, events)).await?;
+        self.last_seen = Instant::now();
+        let Some(last) = events.events.last() else {
+            return Ok(());
+        };
+        let sequence = last.sequence;
+        self.send(Down::EventsAck(EventsAck { sequence })).await
     }
 
     async fn seen(&mut self) -> Result<(), End> {

@@ -4,14 +4,15 @@ mod spec;
 
 use std::time::{Duration, SystemTime};
 
-use zhylon_proto::daemons::v1::DaemonStatus;
+use zhylon_proto::daemons::v1::{DaemonEventType, DaemonStatus};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 use zhylon_shared::state::DesiredState;
 
+use super::events::changed_fields;
 use super::{Ctx, Domain, Error, Page, PageRequest};
 use crate::bus::Hint;
-use crate::store::{self, DaemonChange, DaemonRow, NewDaemon, Position, Scope, millis};
+use crate::store::{self, DaemonChange, DaemonRow, NewDaemon, NewEvent, Position, Scope, millis};
 
 /// Daemons per server. More have other work for their server than this system; when full, creating is refused.
 pub(crate) const DAEMONS_MAX: i64 = 200;
@@ -75,6 +76,13 @@ impl Domain {
         let draft = draft()?;
         let id = DaemonId::random()?;
         let stored = self.store_spec(id, &draft.spec)?;
+        let now = self.clock.wall();
+        let desired = if draft.desired == DesiredState::Running {
+            "to run"
+        } else {
+            "stopped"
+        };
+        let author = self.author(ctx).await?;
         let new = NewDaemon {
             id,
             server_id: server.id,
@@ -86,8 +94,9 @@ impl Domain {
                 desired_running: draft.desired == DesiredState::Running,
                 intent_generation: 1,
                 restart: None,
+                event: author.event(DaemonEventType::Created, now, desired.to_owned())?,
             },
-            now: self.clock.wall(),
+            now,
             quota: DAEMONS_MAX,
             validate_only,
         };
@@ -154,12 +163,16 @@ impl Domain {
         change: impl FnOnce(&DaemonSpec) -> Result<DaemonSpec, Error> + Send,
         validate_only: bool,
     ) -> Result<DaemonView, Error> {
+        let author = self.author(ctx).await?;
+        let now = self.clock.wall();
         let decide = |old: &DaemonRow| {
             check_etag(old, expected_etag)?;
             let current = self.load_spec(old)?;
             let next = change(&current)?;
             let stored = self.store_spec(old.id, &next)?;
             let same_environment = current.environment() == next.environment();
+            let fields = changed_fields(&current, &next);
+            let event = author.event(DaemonEventType::Updated, now, fields)?;
             Ok(DaemonChange {
                 name: stored.name,
                 spec: stored.spec,
@@ -170,7 +183,7 @@ impl Domain {
                     stored.environment
                 },
                 environment_names: stored.environment_names,
-                ..unchanged(old)
+                ..unchanged(old, event)
             })
         };
         self.write(ctx, id, validate_only, decide).await
@@ -186,9 +199,19 @@ impl Domain {
         id: &str,
         intent: impl FnOnce() -> Result<Intent, Error> + Send,
     ) -> Result<DaemonView, Error> {
+        let author = self.author(ctx).await?;
         let now = self.clock.wall();
         let decide = |old: &DaemonRow| {
             let intent = intent()?;
+            let (kind, message) = match intent {
+                Intent::Start => (DaemonEventType::StartRequested, String::new()),
+                Intent::Stop => (DaemonEventType::StopRequested, String::new()),
+                Intent::Restart(_) => (
+                    DaemonEventType::RestartRequested,
+                    format!("restart {}", old.restart_generation + 1),
+                ),
+            };
+            let event = author.event(kind, now, message)?;
             let restart = match intent {
                 Intent::Start | Intent::Stop => None,
                 Intent::Restart(None) => Some(now + RESTART_LIFE),
@@ -202,7 +225,7 @@ impl Domain {
                 desired_running: !matches!(intent, Intent::Stop),
                 intent_generation: old.intent_generation + 1,
                 restart,
-                ..unchanged(old)
+                ..unchanged(old, event)
             })
         };
         self.write(ctx, id, false, decide).await
@@ -219,10 +242,16 @@ impl Domain {
         expected_etag: &str,
     ) -> Result<(), Error> {
         let (row, grant) = self.enter_daemon(ctx, id).await?;
-        let check = |old: &DaemonRow| check_etag(old, expected_etag).map_err(WriteError::Refused);
+        let author = self.author(ctx).await?;
+        let now = self.clock.wall();
+        let check = |old: &DaemonRow| {
+            let event = check_etag(old, expected_etag)
+                .and_then(|()| author.event(DaemonEventType::Deleted, now, String::new()));
+            event.map_err(WriteError::Refused)
+        };
         match self
             .store
-            .delete_daemon(&grant, row.server_id, row.id, check)
+            .delete_daemon(&grant, (row.server_id, row.id), now, check)
             .await
         {
             Ok(()) => {
@@ -337,7 +366,7 @@ fn named(error: store::Error, gone: &'static str) -> Error {
     }
 }
 
-fn unchanged(old: &DaemonRow) -> DaemonChange {
+fn unchanged(old: &DaemonRow, event: NewEvent) -> DaemonChange {
     DaemonChange {
         name: old.name.clone(),
         spec: old.spec.clone(),
@@ -346,6 +375,7 @@ fn unchanged(old: &DaemonRow) -> DaemonChange {
         desired_running: old.desired_running,
         intent_generation: old.intent_generation,
         restart: None,
+        event,
     }
 }
 

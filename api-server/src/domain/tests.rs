@@ -1,6 +1,7 @@
 //! A world with an operator, an owner and a team, on a real store, at a time the test moves; and what the rules promise.
 
 mod agents;
+mod events;
 mod pages;
 mod restarts;
 mod secrets;

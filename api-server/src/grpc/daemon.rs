@@ -72,6 +72,23 @@ impl DaemonService for Api {
         }))
     }
 
+    async fn list_daemon_events(
+        &self,
+        request: Request<api::ListDaemonEventsRequest>,
+    ) -> Result<Response<api::ListDaemonEventsResponse>, Status> {
+        let (ctx, asked) = open(request)?;
+        let page = page(asked.page_size, asked.page_token);
+        let page = self
+            .domain
+            .daemon_events(&ctx, &asked.daemon_id, &page)
+            .await
+            .map_err(to_status)?;
+        Ok(Response::new(api::ListDaemonEventsResponse {
+            events: page.items,
+            next_page_token: page.next,
+        }))
+    }
+
     async fn update_daemon(
         &self,
         request: Request<api::UpdateDaemonRequest>,

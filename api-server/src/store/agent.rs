@@ -62,6 +62,7 @@ macro_rules! fence {
         }
     };
 }
+pub(super) use fence;
 
 impl Store {
     /// Opens a session: raises the session epoch. `None`: the server was deleted.

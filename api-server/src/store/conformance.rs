@@ -7,12 +7,23 @@ use super::*;
 use crate::access::{Access, Actor, Membership, PermissionSet, Rule, TeamGrant, authorize};
 use crate::clock::Clock;
 use crate::domain::{BootstrapNames, bootstrap};
-use zhylon_shared::id::{DaemonId, ServerId, TeamId, UserId};
+use zhylon_shared::id::{DaemonId, EventId, ServerId, TeamId, UserId};
 
 static RULE: Rule = Rule {
     method: "test",
     access: Access::Member,
 };
+
+fn event(text: &str) -> NewEvent {
+    NewEvent {
+        id: EventId::random().unwrap(),
+        event: text.as_bytes().to_vec(),
+    }
+}
+
+fn delete(_: &DaemonRow) -> Result<NewEvent, Error> {
+    Ok(event("deleted"))
+}
 
 struct Bench {
     store: Store,
@@ -76,6 +87,7 @@ impl Bench {
                 desired_running: true,
                 intent_generation: 1,
                 restart: None,
+                event: event("created"),
             },
             now: self.now,
             quota: 3,
@@ -103,9 +115,7 @@ async fn writes_are_held_against_their_grant(bench: &Bench) {
         .change_daemon(stranger, key, bench.now, false, keep)
         .await;
     assert!(matches!(changed, Err(Error::Gone)));
-    let deleted = store
-        .delete_daemon(stranger, key.0, key.1, |_| Ok::<_, Error>(()))
-        .await;
+    let deleted = store.delete_daemon(stranger, key, bench.now, delete).await;
     assert!(matches!(deleted, Err(Error::Gone)));
     let deleted = store.delete_server(stranger, bench.server, true).await;
     assert!(matches!(deleted, Err(Error::Gone)));
@@ -132,7 +142,7 @@ async fn writes_are_held_against_their_grant(bench: &Bench) {
         .await;
     assert!(matches!(changed, Err(Error::Gone)));
     store
-        .delete_daemon(&bench.team, key.0, key.1, |_| Ok::<_, Error>(()))
+        .delete_daemon(&bench.team, key, bench.now, delete)
         .await
         .unwrap();
 }
@@ -173,7 +183,7 @@ async fn revisions_rise_with_writes_only(bench: &Bench) {
     assert_eq!(bench.revision().await, start + 3);
     for id in [row.id, more[0].id, more[1].id] {
         store
-            .delete_daemon(&bench.team, bench.server, id, |_| Ok::<_, Error>(()))
+            .delete_daemon(&bench.team, (bench.server, id), bench.now, delete)
             .await
             .unwrap();
     }
@@ -199,10 +209,62 @@ async fn writers_queue(bench: &Bench) {
     assert_eq!(given, expected);
 }
 
+/// A host's event counts once however often and in whatever company it comes; the oldest make room; a stranger's
+/// change leaves no event.
+async fn events_count_once(bench: &Bench) {
+    let store = &bench.store;
+    let new = bench.new_daemon(None);
+    store.create_daemon(&bench.team, &new).await.unwrap();
+    let epoch = store.claim(bench.server, "1", bench.now).await.unwrap();
+    let epoch = epoch.unwrap().session_epoch;
+    let host = |sequence: i64| HostEvent {
+        sequence,
+        daemon: new.id,
+        time: bench.now,
+        new: event(&sequence.to_string()),
+    };
+    let tell = async |boot: &str, sequences: std::ops::Range<i64>| {
+        let events: Vec<_> = sequences.map(host).collect();
+        let told = store.record_events(bench.server, epoch, boot, &events, bench.now);
+        told.await.unwrap();
+    };
+    let stored = async || {
+        let rows = store.daemon_events(new.id, (i64::MAX, i64::MAX), 2000, bench.now);
+        let rows = rows.await.unwrap();
+        let texts = rows.into_iter().map(|row| String::from_utf8(row.event));
+        texts.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    tell("boot", 1..3).await;
+    tell("boot", 2..4).await;
+    tell("boot", 1..4).await;
+    assert_eq!(stored().await, ["3", "2", "1", "created"]);
+    tell("other boot", 3..4).await;
+    assert_eq!(stored().await.len(), 5);
+    tell("boot", 4..700).await;
+    let kept = stored().await;
+    let newest: Vec<_> = (200..700).rev().map(|n: i64| n.to_string()).collect();
+    assert_eq!(kept, newest);
+    let refused = store
+        .delete_daemon(&bench.stranger, (bench.server, new.id), bench.now, delete)
+        .await;
+    assert!(matches!(refused, Err(Error::Gone)));
+    let fenced = store
+        .record_events(bench.server, epoch - 1, "boot", &[host(900)], bench.now)
+        .await;
+    assert!(matches!(fenced, Err(Error::Fenced)));
+    assert_eq!(stored().await, newest);
+    store
+        .delete_daemon(&bench.team, (bench.server, new.id), bench.now, delete)
+        .await
+        .unwrap();
+    assert_eq!(stored().await[0], "deleted");
+}
+
 async fn suite(store: Store) {
     let bench = bench(store).await;
     writes_are_held_against_their_grant(&bench).await;
     revisions_rise_with_writes_only(&bench).await;
+    events_count_once(&bench).await;
     writers_queue(&bench).await;
 }
 

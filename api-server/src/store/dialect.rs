@@ -21,8 +21,14 @@ pub(super) const SQLITE: Dialect = Dialect {
 };
 
 /// All migrations, oldest first. One that was released is never changed: its checksum lies in every database.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "spine", include_str!("../../migrations/0001_spine.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "spine", include_str!("../../migrations/0001_spine.sql")),
+    (
+        2,
+        "events",
+        include_str!("../../migrations/0002_events.sql"),
+    ),
+];
 
 impl Dialect {
     /// The migrations in this dialect.

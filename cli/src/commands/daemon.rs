@@ -6,8 +6,9 @@ use pbjson_types::FieldMask;
 use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::{
     CreateDaemonRequest, Daemon, DeleteDaemonRequest, DesiredState, GetDaemonRequest,
-    ListDaemonsRequest, ListDaemonsResponse, RestartDaemonRequest, RestartPolicy,
-    StartDaemonRequest, StopDaemonRequest, StopSignal, TailLogRequest, UpdateDaemonRequest,
+    ListDaemonEventsRequest, ListDaemonsRequest, ListDaemonsResponse, RestartDaemonRequest,
+    RestartPolicy, StartDaemonRequest, StopDaemonRequest, StopSignal, TailLogRequest,
+    UpdateDaemonRequest,
 };
 use zhylon_shared::id::DaemonId;
 
@@ -16,7 +17,7 @@ use super::{PAGE_SIZE, all_pages, logs, missing, print};
 use crate::args::{DaemonVerb, Output, SpecFlags, Target, WaitFlags};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::render::table;
+use crate::render::{events, table};
 
 /// Runs a verb.
 pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Result<(), Failure> {
@@ -185,6 +186,20 @@ pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Re
                 },
             )
             .await
+        }
+        DaemonVerb::Events { target, newest } => {
+            let request = ListDaemonEventsRequest {
+                daemon_id: resolve(client, &target).await?,
+                page_size: newest,
+                page_token: String::new(),
+            };
+            let page = service.list_daemon_events(request).await?.into_inner();
+            print(
+                output,
+                &page,
+                |page| events::table(&page.events),
+                |page| page.events.iter().map(|event| event.id.clone()).collect(),
+            )
         }
     }
 }

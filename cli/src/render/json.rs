@@ -15,6 +15,8 @@ const ENUM_KEYS: &[&str] = &[
     "stopSignal",
     "restartOutcome",
     "reason",
+    "type",
+    "source",
 ];
 
 const ENUM_PREFIXES: &[&str] = &[
@@ -25,6 +27,8 @@ const ENUM_PREFIXES: &[&str] = &[
     "STOP_SIGNAL_",
     "RESTART_OUTCOME_",
     "LOG_GAP_REASON_",
+    "DAEMON_EVENT_TYPE_",
+    "DAEMON_EVENT_SOURCE_",
 ];
 
 /// A message as pretty JSON.

@@ -8,7 +8,7 @@ use zhylon_proto::daemons::v1 as api;
 use zhylon_shared::wire;
 
 /// A table with these headings.
-fn table(headings: &[&str]) -> Table {
+pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if std::io::stdout().is_terminal() {
@@ -18,7 +18,7 @@ fn table(headings: &[&str]) -> Table {
     table
 }
 
-fn finish(mut table: Table) -> String {
+pub(super) fn finish(mut table: Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -231,13 +231,15 @@ fn state(daemon: &api::Daemon) -> String {
 }
 
 /// `INSTANCE_STATE_RUNNING` as `RUNNING`.
-fn short(name: &str) -> String {
-    const TYPES: [&str; 5] = [
+pub(super) fn short(name: &str) -> String {
+    const TYPES: [&str; 7] = [
         "INSTANCE_STATE_",
         "CONNECTION_STATE_",
         "DESIRED_STATE_",
         "STOP_SIGNAL_",
         "RESTART_OUTCOME_",
+        "DAEMON_EVENT_TYPE_",
+        "DAEMON_EVENT_SOURCE_",
     ];
     TYPES
         .iter()
@@ -246,7 +248,7 @@ fn short(name: &str) -> String {
         .to_owned()
 }
 
-fn or_dash(text: &str) -> String {
+pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() {
         "-".to_owned()
     } else {
@@ -255,7 +257,7 @@ fn or_dash(text: &str) -> String {
 }
 
 /// Text of users and hosts on one line, without anything that steers a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             if c.is_control() {

@@ -25,7 +25,7 @@ use crate::spawn::fifo::Fifos;
 use crate::spawn::record::Records;
 use crate::spawn::users::Users;
 use crate::spawn::{Ground, Helper, raise_open_files};
-use crate::supervisor::{Core, Setup, SupervisorHandle};
+use crate::supervisor::{Core, Events, Setup, SupervisorHandle};
 use crate::{link, socket, vital};
 
 /// Ends of logs on their way to the owner. Full: the log threads wait, the owner never does.
@@ -52,6 +52,8 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     let (log_events, logs_said) = mpsc::channel(LOG_EVENTS_MAX);
     let logs = Logs::start(config.state_dir.join("logs"), log_events).context("open the logs")?;
     let ground = Arc::new(ground(config, caller, keeper)?);
+    let told = config.run_dir.join("events");
+    let events = Events::open(&told, &ground.boot_id, recovered.local.worker_starts)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(QUESTION_THREADS_MAX)
@@ -68,6 +70,7 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
         logs_said,
         journal,
         recovered,
+        events,
     };
     let lived = LocalSet::new().block_on(&runtime, live(config, rooms, listener.into()));
     // A question that hangs must not keep the worker from ending.
@@ -82,6 +85,7 @@ struct Rooms {
     logs_said: mpsc::Receiver<LogEvent>,
     journal: Journal,
     recovered: Recovered,
+    events: Events,
 }
 
 async fn live(
@@ -99,6 +103,7 @@ async fn live(
         log_events: rooms.logs_said,
         journal: rooms.journal.clone(),
         recovered: rooms.recovered,
+        events: rooms.events,
         jitter_seed: u64::from_ne_bytes(seed),
     })
     .context("take over what runs")?;

@@ -14,7 +14,7 @@ use zhylon_shared::id::DaemonId;
 
 use crate::journal::{DesiredLedger, Journal, JournalError};
 use crate::logs::{LogItem, LogReader, Logs};
-use crate::supervisor::{DaemonEntry, Refused, SupervisorHandle};
+use crate::supervisor::{DaemonEntry, Events, Refused, SupervisorHandle};
 
 /// All daemons of the host, newest state.
 pub(super) type Board = BTreeMap<DaemonId, Arc<DaemonEntry>>;
@@ -38,6 +38,8 @@ pub(super) trait Host: Clone + Send + Sync + 'static {
     fn forget(&self, id: DaemonId) -> impl Future<Output = ()> + Send;
     /// Wall-clock time of an engine time.
     fn wall(&self, time: Time) -> SystemTime;
+    /// What happened, as far as the api-server does not have it.
+    fn events(&self) -> &Events;
 }
 
 /// Logs of daemons.
@@ -91,6 +93,9 @@ impl Host for Rooms {
     }
     fn wall(&self, time: Time) -> SystemTime {
         self.handle.wall(time)
+    }
+    fn events(&self) -> &Events {
+        self.handle.events()
     }
 }
 

@@ -1,10 +1,11 @@
 //! One control session: hello, welcome, configurations down, states up, signs of life. The unit of failure: whatever
 //! goes wrong ends it as a whole, and a new one begins from the ledger.
 //!
-//! Knows no network: it is given a stream and a sender. Four halves run side by side, so that a slow disk never delays
-//! a heartbeat: receiving, applying, reporting, beating.
+//! Knows no network: it is given a stream and a sender. Five parts run side by side, so that a slow disk never delays
+//! a heartbeat: receiving, applying, reporting, telling, beating.
 
 mod apply;
+mod tell;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -106,6 +107,11 @@ pub(super) async fn talk<H: Host, L: Future<Output = std::convert::Infallible>>(
     let applied = Arc::new(AtomicI64::new(ledger.revision));
     let (updates_in, updates) = mpsc::channel(UPDATES);
     let (acks_in, acks) = watch::channel(0);
+    let (event_acks_in, event_acks) = watch::channel(0);
+    let acks_in = Acks {
+        status: acks_in,
+        events: event_acks_in,
+    };
     // A task of its own, awaited below: between "durable" and "handed to the engine" it must never be dropped, or the
     // next hello would claim a configuration the engine never saw.
     let stop = CancellationToken::new();
@@ -123,6 +129,7 @@ pub(super) async fn talk<H: Host, L: Future<Output = std::convert::Infallible>>(
         end = receive(incoming, updates_in, acks_in) => end,
         end = beat(&outgoing, welcome.heartbeat_interval_ms, &applied) => end,
         end = report(host, &outgoing, acks) => end,
+        end = tell::tell(host, &speaker.boot_id, &outgoing, event_acks) => end,
         end = &mut applying => {
             applier_done = true;
             end.unwrap_or_else(|error| End::Lost(format!("applying a configuration failed: {error}")))
@@ -203,10 +210,16 @@ async fn next<I: Stream<Item = Result<ConnectResponse, tonic::Status>>>(
     }
 }
 
+/// The newest acknowledged sequence numbers.
+struct Acks {
+    status: watch::Sender<u64>,
+    events: watch::Sender<u64>,
+}
+
 async fn receive<I: Stream<Item = Result<ConnectResponse, tonic::Status>>>(
     mut incoming: Incoming<'_, I>,
     updates: mpsc::Sender<ConfigUpdate>,
-    acks: watch::Sender<u64>,
+    acks: Acks,
 ) -> End {
     loop {
         match next(&mut incoming, WATCHDOG).await {
@@ -218,7 +231,10 @@ async fn receive<I: Stream<Item = Result<ConnectResponse, tonic::Status>>>(
                 }
             }
             Ok(connect_response::Frame::StatusAck(ack)) => {
-                acks.send_replace(ack.sequence);
+                acks.status.send_replace(ack.sequence);
+            }
+            Ok(connect_response::Frame::EventsAck(ack)) => {
+                acks.events.send_replace(ack.sequence);
             }
             Ok(connect_response::Frame::Heartbeat(_)) => {}
             Ok(connect_response::Frame::Drain(drain)) => {

@@ -66,6 +66,8 @@ pub(super) struct Desk {
     pub(super) second: i64,
     /// Runs that are finished; announced at the end of the round.
     pub(super) drained: Vec<Run>,
+    /// Daemons whose output began to be lost, with the reason; announced likewise.
+    pub(super) gaps: Vec<(DaemonId, String)>,
 }
 
 impl Desk {
@@ -83,6 +85,7 @@ impl Desk {
             now: Instant::now(),
             second: 0,
             drained: Vec::new(),
+            gaps: Vec::new(),
         })
     }
 

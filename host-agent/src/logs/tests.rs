@@ -38,6 +38,8 @@ struct World {
     owner: Owner,
     logs: Option<Logs>,
     events: mpsc::Receiver<LogEvent>,
+    /// What was said while something else was waited for.
+    gaps: Vec<(DaemonId, String)>,
     runtime: runtime::Runtime,
 }
 
@@ -89,6 +91,7 @@ impl World {
             dir,
             logs: None,
             events,
+            gaps: Vec::new(),
             runtime: runtime.unwrap(),
         }
     }
@@ -174,13 +177,17 @@ impl World {
     }
 
     fn drained(&mut self, run: Run) {
-        let event = self.runtime.block_on(async {
-            timeout(PATIENCE, self.events.recv())
-                .await
-                .expect("drained in time")
-        });
-        let LogEvent::Drained(drained) = event.unwrap();
-        assert_eq!(drained, run);
+        loop {
+            let event = self.runtime.block_on(async {
+                timeout(PATIENCE, self.events.recv())
+                    .await
+                    .expect("drained in time")
+            });
+            match event.unwrap() {
+                LogEvent::Gap(daemon, why) => self.gaps.push((daemon, why)),
+                LogEvent::Drained(drained) => return assert_eq!(drained, run),
+            }
+        }
     }
 
     fn reader(&self) -> LogReader {

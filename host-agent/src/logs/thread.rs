@@ -206,6 +206,10 @@ impl Rounds {
             // Waits while the supervisor is behind, which never waits for us. An error means that it is gone.
             let _ = self.events.blocking_send(LogEvent::Drained(run));
         }
+        for (daemon, why) in self.desk.gaps.drain(..) {
+            // It is for people: while the supervisor is behind, the line in the log has to do.
+            let _ = self.events.try_send(LogEvent::Gap(daemon, why));
+        }
         if !due.is_empty() && moved < BUSY_BYTES {
             thread::sleep(REST);
         }

@@ -14,6 +14,7 @@ use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 
 use super::board::Board;
+use super::events::Events;
 use super::queries::{Answer, Queries};
 use super::restore::{self, Found};
 use super::runs::{LiveRun, Main, Ready, Runs};
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) log_events: mpsc::Receiver<LogEvent>,
     pub(crate) journal: Journal,
     pub(crate) recovered: Recovered,
+    pub(crate) events: Events,
     /// Decides how delays are spread.
     pub(crate) jitter_seed: u64,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Core {
     pub(super) logs: Logs,
     log_events: mpsc::Receiver<LogEvent>,
     journal: Journal,
+    pub(super) events: Events,
     board: Arc<Board>,
     requests: mpsc::Receiver<Request>,
     spawners: Spawners,
@@ -108,6 +111,7 @@ impl Core {
             log_events,
             journal,
             recovered,
+            events,
             jitter_seed,
         } = setup;
         let (starts, started) = mpsc::channel(STARTS_MAX);
@@ -119,6 +123,7 @@ impl Core {
             requests,
             board: Arc::clone(&board),
             journal: journal.clone(),
+            events: events.clone(),
         };
         let runs = Runs::new(std::os::fd::AsFd::as_fd(&*ground.keeper))?;
         let mut core = Self {
@@ -127,6 +132,7 @@ impl Core {
             logs,
             log_events,
             journal,
+            events,
             board,
             requests: inbox,
             spawners,
@@ -212,7 +218,10 @@ impl Core {
                     }
                 }
                 Some(started) = self.started.recv() => self.on_started(started)?,
-                Some(LogEvent::Drained(run)) = self.log_events.recv() => self.on_drained(run),
+                Some(event) = self.log_events.recv() => match event {
+                    LogEvent::Drained(run) => self.on_drained(run),
+                    LogEvent::Gap(daemon, why) => self.events.log_gap(daemon, &why),
+                },
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
                 Some(request) = self.requests.recv() => self.on_request(request),
                 () = sleep_until(wake) => self.on_time(),

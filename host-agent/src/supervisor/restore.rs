@@ -170,6 +170,7 @@ impl Core {
     pub(super) fn take_over(&mut self, found: &Found) -> io::Result<()> {
         let record = &found.record;
         let run = record.facts.run;
+        self.events.found(run);
         let pidfd: Option<OwnedFd> = match found.process {
             Ok(()) => record.open_process(),
             Err(_) => None,

@@ -144,6 +144,15 @@ impl House {
     }
 
     /// Enrols as a real agent does: token, key of its own, request; then a certificate.
+    pub(super) async fn events(&self, daemon: &str) -> Vec<api::DaemonEvent> {
+        let mut daemons = self.daemons();
+        let listed = daemons.list_daemon_events(self.call(api::ListDaemonEventsRequest {
+            daemon_id: daemon.to_owned(),
+            ..Default::default()
+        }));
+        listed.await.unwrap().into_inner().events
+    }
+
     pub(super) async fn enroll(&self, server: ServerId) -> Agent {
         let token = self.enrollment_token(server).await;
         let key = KeyPair::generate().unwrap();

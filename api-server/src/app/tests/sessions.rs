@@ -95,6 +95,42 @@ async fn dates_are_judged_by_our_clock_and_told_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_acknowledged_when_stored() {
+    let house = House::start().await;
+    let server = house.create_server("one").await;
+    let daemon = house.create_daemon(server, "/bin/first").await;
+    let agent = house.enroll(server).await;
+    // The second time as after an acknowledgement that was lost.
+    for _ in 0..2 {
+        let (mut link, _) = agent.welcome(hello()).await;
+        let update = link.config().await;
+        link.accept(&update).await;
+        let events = (7..9).map(|sequence| HostEvent {
+            sequence,
+            event: Some(api::DaemonEvent {
+                daemon_id: daemon.id.clone(),
+                r#type: api::DaemonEventType::Crashed.into(),
+                ..Default::default()
+            }),
+        });
+        link.send(Up::Events(Events {
+            boot_id: "boot".to_owned(),
+            events: events.collect(),
+        }))
+        .await;
+        match link.frame().await {
+            Some(Down::EventsAck(ack)) => assert_eq!(ack.sequence, 8),
+            other => panic!("{other:?} instead of an acknowledgement"),
+        }
+    }
+    let stored = house.events(&daemon.id).await;
+    let types: Vec<_> = stored.iter().map(api::DaemonEvent::r#type).collect();
+    use api::DaemonEventType::{Crashed, Created};
+    assert_eq!(types, [Crashed, Crashed, Created]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_session_ends_the_older_at_once() {
     let house = House::start().await;
     let server = house.create_server("one").await;

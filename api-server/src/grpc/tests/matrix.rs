@@ -43,7 +43,7 @@ fn daemons_are_guarded_by_the_panels_two_permissions() {
             continue;
         };
         let expected = match method {
-            "GetDaemon" | "ListDaemons" | "WatchDaemons" => Access::Member,
+            "GetDaemon" | "ListDaemons" | "ListDaemonEvents" | "WatchDaemons" => Access::Member,
             "DeleteDaemon" => Access::MemberWith(DeleteDaemons),
             "CreateDaemon" | "UpdateDaemon" | "StartDaemon" | "StopDaemon" | "RestartDaemon"
             | "TailLog" => Access::MemberWith(CreateDaemons),

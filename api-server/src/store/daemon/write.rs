@@ -6,7 +6,8 @@ use zhylon_shared::id::{DaemonId, ServerId};
 
 use super::{DaemonRow, select_daemons};
 use crate::access::TeamGrant;
-use crate::store::{Error, Store, millis, transact};
+use crate::store::event::{Insert, insert_event, shorten_events};
+use crate::store::{Error, NewEvent, Store, millis, transact};
 
 /// Everything of a daemon that its team may change.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct DaemonChange {
     pub(crate) intent_generation: i64,
     /// A new restart, and when it expires. It gets the next restart generation.
     pub(crate) restart: Option<SystemTime>,
+    /// Tells of this change.
+    pub(crate) event: NewEvent,
 }
 
 /// A daemon to be stored.
@@ -113,6 +116,7 @@ impl Store {
             if new.validate_only {
                 return Ok(row);
             }
+            insert_event!(conn, told(new.server_id, new.id, &change.event, new.now, false));
             row
         });
         Ok(row)
@@ -169,6 +173,7 @@ impl Store {
                 if validate_only {
                     return Ok(row);
                 }
+                insert_event!(conn, told(server, id, &change.event, now, false));
                 row
             });
             Ok(row)
@@ -181,16 +186,16 @@ impl Store {
     }
 
     /// Deletes a daemon of the grant's team. The row stays as a tombstone until the host reports that it is gone; on a
-    /// server where no agent ever was it goes at once.
+    /// server where no agent ever was it goes at once. `decide` sees it as it is and tells of its deletion.
     ///
     /// # Errors
     /// [`Error::Gone`] without such a daemon, and what `decide` says.
     pub(crate) async fn delete_daemon<E: From<Error>>(
         &self,
         grant: &TeamGrant,
-        server: ServerId,
-        id: DaemonId,
-        decide: impl FnOnce(&DaemonRow) -> Result<(), E> + Send,
+        (server, id): (ServerId, DaemonId),
+        now: SystemTime,
+        decide: impl FnOnce(&DaemonRow) -> Result<NewEvent, E> + Send,
     ) -> Result<(), E> {
         let outcome: Result<(), Refused<E>> = async {
             transact!(self, conn => {
@@ -199,7 +204,9 @@ impl Store {
                 if old.server_id != server {
                     return Err(Refused::Store(Error::Gone));
                 }
-                decide(&old).map_err(Refused::Decision)?;
+                let event = decide(&old).map_err(Refused::Decision)?;
+                insert_event!(conn, told(server, id, &event, now, true));
+                shorten_events!(conn, id, now);
                 if old.session_epoch == 0 {
                     sqlx::query("DELETE FROM daemons WHERE id = $1")
                         .bind(id.to_string())
@@ -229,6 +236,25 @@ impl Store {
             Refused::Store(error) => error.into(),
             Refused::Decision(error) => error,
         })
+    }
+}
+
+/// An event of the API.
+fn told(
+    server: ServerId,
+    daemon: DaemonId,
+    new: &NewEvent,
+    now: SystemTime,
+    deleted: bool,
+) -> Insert<'_> {
+    Insert {
+        server,
+        daemon,
+        new,
+        time: now,
+        now,
+        deleted,
+        host: None,
     }
 }
 

@@ -39,10 +39,8 @@ impl Server {
         }
     }
 
-    /// A session up to its first, full status.
-    async fn welcomed(host: &FakeHost) -> (Self, Hello, Status) {
-        let mut server = Self::new(host);
-        let connect_request::Frame::Hello(hello) = server.frame().await else {
+    async fn welcome(&mut self) -> Hello {
+        let connect_request::Frame::Hello(hello) = self.frame().await else {
             panic!("the first frame is not hello");
         };
         let welcome = Welcome {
@@ -51,7 +49,14 @@ impl Server {
             heartbeat_interval_ms: 10_000,
             ..Welcome::default()
         };
-        server.say(connect_response::Frame::Welcome(welcome)).await;
+        self.say(connect_response::Frame::Welcome(welcome)).await;
+        hello
+    }
+
+    /// A session up to its first, full status.
+    async fn welcomed(host: &FakeHost) -> (Self, Hello, Status) {
+        let mut server = Self::new(host);
+        let hello = server.welcome().await;
         let connect_request::Frame::Status(full) = server.frame().await else {
             panic!("the second frame is not the full status");
         };
@@ -361,4 +366,68 @@ async fn a_refusal_is_typed_at_any_time() {
     let (later, ..) = Server::welcomed(&host).await;
     later.say(reject()).await;
     assert_eq!(later.end().await.end, expected);
+}
+
+impl Server {
+    /// The next events; other frames are passed over.
+    async fn events(&mut self) -> (String, Vec<u64>) {
+        loop {
+            if let connect_request::Frame::Events(events) = self.frame().await {
+                let sequences = events.events.iter().map(|event| event.sequence);
+                return (events.boot_id.clone(), sequences.collect());
+            }
+        }
+    }
+
+    async fn have_events(&self, sequence: u64) {
+        let ack = zhylon_proto::agent::v1::EventsAck { sequence };
+        self.say(connect_response::Frame::EventsAck(ack)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_told_in_order_until_they_are_acknowledged() {
+    let host = FakeHost::new();
+    let recorded = host.record_events(150);
+    let mut server = Server::new(&host);
+    server.welcome().await;
+    let (boot, first) = server.events().await;
+    assert_eq!(
+        (boot.as_str(), first.as_slice()),
+        ("boot", &recorded[..100])
+    );
+    // Nothing more until that is acknowledged, and heartbeats go on meanwhile.
+    for _ in 0..3 {
+        loop {
+            match server.frame().await {
+                connect_request::Frame::Heartbeat(_) => break,
+                connect_request::Frame::Events(events) => panic!("{events:?} too early"),
+                _ => {}
+            }
+        }
+        server
+            .say(connect_response::Frame::Heartbeat(
+                ServerHeartbeat::default(),
+            ))
+            .await;
+    }
+    // The session breaks off before the answer: the next one begins with the same.
+    server.cancel.cancel();
+    server.end().await;
+    let mut server = Server::new(&host);
+    server.welcome().await;
+    assert_eq!(server.events().await.1, first);
+    server.have_events(first[99]).await;
+    let (_, second) = server.events().await;
+    assert_eq!(second, recorded[100..]);
+    server.have_events(second[49]).await;
+    // What comes is told as it comes.
+    let newest = host.record_events(1);
+    assert_eq!(server.events().await.1, newest);
+    server.have_events(newest[0]).await;
+    let last = host.record_events(1);
+    assert_eq!(server.events().await.1, last);
+    server.cancel.cancel();
+    server.end().await;
+    assert_eq!(host.unacknowledged_events(), last);
 }

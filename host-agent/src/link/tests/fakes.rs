@@ -19,7 +19,7 @@ use zhylon_shared::wire;
 use crate::journal::{DesiredLedger, JournalError};
 use crate::link::door::{Board, Host, LogRead, LogSource};
 use crate::logs::LogItem;
-use crate::supervisor::{DaemonEntry, Refused};
+use crate::supervisor::{DaemonEntry, Events, Refused};
 
 /// One thing the link made the host do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(in crate::link) struct FakeHost {
     version: watch::Sender<u64>,
     /// Every write of the ledger takes one permit.
     disk: Arc<Semaphore>,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +52,7 @@ impl FakeHost {
             state: Arc::default(),
             version: watch::channel(0).0,
             disk: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            events: Events::new(1),
         }
     }
 
@@ -85,6 +87,21 @@ impl FakeHost {
         let entry = Arc::new(entry(id, revision, gone, version));
         self.lock().board.insert(id, entry);
         self.version.send_replace(version);
+    }
+
+    /// So many events of the first daemon; gives their sequence numbers.
+    pub(in crate::link) fn record_events(&self, count: usize) -> Vec<u64> {
+        let before = *self.events.newest().borrow();
+        for _ in 0..count {
+            self.events.record_stop(id(1));
+        }
+        let new = self.events.after(before, usize::MAX);
+        new.iter().map(|event| event.sequence).collect()
+    }
+
+    pub(in crate::link) fn unacknowledged_events(&self) -> Vec<u64> {
+        let all = self.events.after(0, usize::MAX);
+        all.iter().map(|event| event.sequence).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -124,6 +141,9 @@ impl Host for FakeHost {
     }
     fn wall(&self, time: Time) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + time.since_origin()
+    }
+    fn events(&self) -> &Events {
+        &self.events
     }
 }
 

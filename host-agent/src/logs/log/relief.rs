@@ -113,6 +113,9 @@ impl Log {
             self.unrecorded += bytes;
         }
         if let Some(trouble) = &mut self.trouble {
+            if trouble.dropped == 0 {
+                desk.gaps.push((self.daemon, trouble.reason.to_string()));
+            }
             trouble.dropped += bytes;
         }
         let len = usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -248,8 +248,8 @@ fn what_a_hanging_thread_cannot_take_is_given_up_run_by_run() {
     write.write_all(b"twelve bytes").unwrap();
     inbox.push(Command::Attach(doomed, read));
     inbox.push(Command::Ended(doomed));
-    let LogEvent::Drained(run) = events.try_recv().unwrap();
-    assert_eq!(run, doomed);
+    let told = events.try_recv().unwrap();
+    assert!(matches!(told, LogEvent::Drained(run) if run == doomed));
     let letters = inbox.take();
     assert_eq!(letters.given_up[&world.daemon], 12);
     assert_eq!(letters.commands.len(), 1 + inbox::COMMANDS_MAX);

@@ -36,6 +36,12 @@ fn output_for_a_locked_door_is_dropped_and_counted() {
     assert_eq!(bytes % line.len() as u64, 0);
     assert_eq!(world.text().len() as u64, said - bytes);
     assert!(world.text().ends_with("open again\n"));
+    // Said once, when it began.
+    let [(daemon, why)] = world.gaps.as_slice() else {
+        panic!("{:?}", world.gaps);
+    };
+    assert_eq!(*daemon, world.daemon);
+    assert!(why.contains(".log"), "{why}");
 }
 
 #[test]

@@ -51,7 +51,11 @@ impl Core {
                     live.tree.signal(signal);
                 }
             }
-            Effect::KillTree { run } => self.kill_tree(run),
+            Effect::KillTree { run } => {
+                let view = self.engine.view(&run.slot.daemon);
+                self.events.killed(run, view.as_ref());
+                self.kill_tree(run);
+            }
             Effect::Check {
                 daemon,
                 revision,
@@ -83,6 +87,7 @@ impl Core {
 
     fn on_gone(&mut self, daemon: DaemonId) {
         self.changed.remove(&daemon);
+        self.events.over_for(daemon);
         self.journal.forget(daemon);
         let Some(entry) = self.board.daemon(&daemon) else {
             return;
@@ -100,6 +105,9 @@ impl Core {
         let changed = std::mem::take(&mut self.changed);
         let entries = changed.iter().filter_map(|id| {
             let view = self.engine.view(id)?;
+            let old = self.board.daemon(id);
+            self.events
+                .changed(old.as_deref().map(|old| &old.view), &view);
             let spec = match self.specs.get(id) {
                 Some(spec) => Arc::clone(spec),
                 None => unknown_spec()?,
