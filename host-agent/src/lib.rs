@@ -6,6 +6,7 @@ mod config;
 mod journal;
 mod link;
 mod logs;
+mod own_log;
 mod socket;
 mod spawn;
 mod supervisor;

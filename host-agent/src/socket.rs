@@ -5,8 +5,10 @@
 pub(crate) mod fault;
 
 mod admission;
+mod catalogue;
 mod codec;
 mod command;
+mod config_info;
 mod door;
 mod follow;
 mod http;

@@ -13,3 +13,4 @@ mod logs;
 mod methods;
 mod multicall;
 mod python;
+mod same_calls;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +12,12 @@ use host_agent_engine::time::Time;
 use host_agent_engine::view::{DaemonView, InstanceView, LastExit};
 use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::name;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
 use super::fake_log::FakeLog;
+use crate::own_log::OwnLog;
 use crate::socket::door::Door;
 use crate::supervisor::{DaemonEntry, Operator, Refused};
 
@@ -51,11 +54,14 @@ pub(crate) struct Scripted {
     pub(crate) log: Option<Vec<u8>>,
     /// Bytes of the log that are gone.
     pub(crate) lost: u64,
+    /// Clearing its log fails.
+    pub(crate) stuck: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Fake {
     world: Arc<Mutex<World>>,
+    pub(crate) own_log: OwnLog,
     changes: watch::Sender<u64>,
 }
 
@@ -63,6 +69,7 @@ impl Fake {
     pub(crate) fn new() -> Self {
         Self {
             world: Arc::default(),
+            own_log: OwnLog::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -77,6 +84,7 @@ impl Fake {
                 pid: 0,
                 state,
                 since: Time::ZERO,
+                started: (state != InstanceState::Stopped).then_some(Time::ZERO),
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,
@@ -114,6 +122,7 @@ impl Fake {
             deaf: false,
             log: None,
             lost: 0,
+            stuck: false,
         };
         self.change(|world| {
             world.daemons.insert(id, scripted);
@@ -189,6 +198,7 @@ impl World {
                     one.pid = 40_000 + self.pids;
                     one.state = Running;
                     one.generation += 1;
+                    one.started = Some(Time::ZERO);
                     CommandOutcome::Done
                 }
             },
@@ -222,6 +232,10 @@ impl World {
 
 impl Door for Fake {
     type Log = FakeLog;
+
+    fn own_log(&self) -> OwnLog {
+        self.own_log.clone()
+    }
 
     fn daemons(&self) -> BTreeMap<DaemonId, Arc<DaemonEntry>> {
         let world = self.world();
@@ -269,6 +283,21 @@ impl Door for Fake {
             std::future::pending::<()>().await;
         }
         Ok(outcomes)
+    }
+
+    fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf> {
+        Some(Path::new("/home/anna/.zhylon").join(name::log_file(daemon)))
+    }
+
+    async fn clear_log(&self, daemon: DaemonId) -> io::Result<()> {
+        self.change(|world| {
+            let one = world.daemons.get_mut(&daemon).unwrap();
+            if one.stuck {
+                return Err(io::Error::other("stuck"));
+            }
+            one.lost = one.log.as_ref().map_or(0, Vec::len) as u64;
+            Ok(())
+        })
     }
 
     async fn log(&self, daemon: DaemonId) -> io::Result<Option<FakeLog>> {

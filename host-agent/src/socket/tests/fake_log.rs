@@ -39,7 +39,8 @@ impl Log for FakeLog {
 
     fn last_bytes(&self, bytes: usize) -> io::Result<Vec<u8>> {
         let log = self.bytes();
-        Ok(log[log.len().saturating_sub(bytes)..].to_vec())
+        let lost = self.fake.world().daemons[&self.daemon].lost as usize;
+        Ok(log[log.len().saturating_sub(bytes).max(lost)..].to_vec())
     }
 
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
