@@ -141,5 +141,9 @@ fn with_peer(stream: UnixStream) -> io::Result<(UnixStream, u32)> {
     Ok((stream, uid))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 #[cfg(test)]
 pub(crate) mod tests;

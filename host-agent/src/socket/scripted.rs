@@ -1,8 +1,13 @@
-//! A scripted door.
+//! A scripted door: daemons that do as told, for tests and fuzz targets.
+
+#![expect(clippy::unwrap_used, reason = "never part of a program")]
+
+mod log;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +21,10 @@ use zhylon_shared::name;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
-use super::fake_log::FakeLog;
+use self::log::ScriptedLog;
+use super::admission::Admission;
+use super::localtime::Zone;
+use super::session::Session;
 use crate::own_log::OwnLog;
 use crate::socket::door::Door;
 use crate::supervisor::{DaemonEntry, Operator, Refused};
@@ -38,6 +46,8 @@ pub(crate) struct World {
     pub(crate) asked: Vec<(Action, Vec<CommandTarget>, String)>,
     /// Commands are refused.
     pub(crate) shutting_down: bool,
+    /// Of all logs together.
+    pub(crate) bytes_read: usize,
     pids: i32,
 }
 
@@ -147,6 +157,16 @@ impl Fake {
         result
     }
 
+    /// A peer of this process' own user.
+    pub(crate) fn session(&self) -> Session<Self> {
+        Session {
+            door: self.clone(),
+            uid: own_uid(),
+            zone: Rc::new(Zone::default()),
+            commands: Admission::new(16, 256, 64),
+        }
+    }
+
     /// Changes one daemon.
     pub(crate) fn edit(&self, id: DaemonId, change: impl FnOnce(&mut Scripted)) {
         self.change(|world| change(world.daemons.get_mut(&id).unwrap()));
@@ -231,7 +251,7 @@ impl World {
 }
 
 impl Door for Fake {
-    type Log = FakeLog;
+    type Log = ScriptedLog;
 
     fn own_log(&self) -> OwnLog {
         self.own_log.clone()
@@ -300,8 +320,8 @@ impl Door for Fake {
         })
     }
 
-    async fn log(&self, daemon: DaemonId) -> io::Result<Option<FakeLog>> {
+    async fn log(&self, daemon: DaemonId) -> io::Result<Option<ScriptedLog>> {
         let has_log = self.world().daemons[&daemon].log.is_some();
-        Ok(has_log.then(|| FakeLog::new(self.clone(), daemon, self.changes.subscribe())))
+        Ok(has_log.then(|| ScriptedLog::new(self.clone(), daemon, self.changes.subscribe())))
     }
 }

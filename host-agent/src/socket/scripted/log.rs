@@ -6,18 +6,18 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
 
-use super::fake::Fake;
+use super::Fake;
 use crate::logs::LogItem;
 use crate::socket::door::Log;
 
 #[derive(Debug)]
-pub(crate) struct FakeLog {
+pub(crate) struct ScriptedLog {
     fake: Fake,
     daemon: DaemonId,
     changes: watch::Receiver<u64>,
 }
 
-impl FakeLog {
+impl ScriptedLog {
     pub(crate) fn new(fake: Fake, daemon: DaemonId, changes: watch::Receiver<u64>) -> Self {
         Self {
             fake,
@@ -32,7 +32,7 @@ impl FakeLog {
     }
 }
 
-impl Log for FakeLog {
+impl Log for ScriptedLog {
     fn end(&self) -> u64 {
         self.bytes().len() as u64
     }
@@ -55,6 +55,7 @@ impl Log for FakeLog {
         let log = self.bytes();
         let rest = log.get(position as usize..).unwrap_or_default();
         let data = &rest[..rest.len().min(max_bytes)];
+        self.fake.world().bytes_read += data.len();
         Ok((!data.is_empty()).then(|| LogItem::Data {
             next_position: position + data.len() as u64,
             instance: 0,
