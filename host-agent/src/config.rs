@@ -15,6 +15,8 @@ mod reader;
 
 /// Log filter when none is given.
 const DEFAULT_LOG_FILTER: &str = "info";
+/// Where Supervisor's clients look unless told otherwise (Debian's `supervisord.conf`).
+const SUPERVISORS_SOCKET: &str = "/run/supervisor.sock";
 /// Lowest uid that `home_users` covers: below it are system accounts.
 const FIRST_HOME_UID: u32 = 1000;
 /// A configuration of this size is a wrong file: it is refused unread.
@@ -29,6 +31,29 @@ pub(crate) struct Config {
     pub(crate) run_dir: PathBuf,
     /// Whose processes may be started here.
     pub(crate) policy: Policy,
+    /// Where clients of Supervisor look, served while no Supervisor wants the place; `None`: nowhere.
+    pub(crate) supervisor_socket: Option<PathBuf>,
+    /// Who keeps root's rights at the local socket when it comes through sudo.
+    pub(crate) operators: Operators,
+}
+
+/// Users who may move every daemon when they come through sudo; others move only their own, as without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Operators {
+    /// By name. Root is one anyway.
+    pub(crate) users: Vec<String>,
+    /// Members of these groups, too.
+    pub(crate) groups: Vec<String>,
+}
+
+impl Default for Operators {
+    /// The panel's own user and the groups by which distributions give full sudo.
+    fn default() -> Self {
+        Self {
+            users: vec![zhylon_shared::spec::DEFAULT_USER.to_owned()],
+            groups: ["sudo", "admin", "wheel"].map(str::to_owned).to_vec(),
+        }
+    }
 }
 
 /// The host's own allow-list. The api-server can not change it.
@@ -142,19 +167,34 @@ impl Settings {
         let format = file.log_format("log_format");
         let filter = file.text("log_filter");
         let policy = file.policy("policy", caller);
+        let operators = file.operators("operators");
+        let supervisor_socket = file.directory("supervisor_socket");
         let mut errors = file.finish();
 
         let state_dir = overrides.state_dir.or(state_dir);
         let run_dir = overrides.run_dir.or(run_dir);
+        let run_dir = run_dir.unwrap_or_else(|| caller.default_run_dir());
+        // Several agents may live on a host; the one in its default place is the host's.
+        let supervisor_socket = match supervisor_socket {
+            Some(path) => (path != Path::new("")).then_some(path),
+            None if caller.is_root() && run_dir == caller.default_run_dir() => {
+                Some(PathBuf::from(SUPERVISORS_SOCKET))
+            }
+            None => None,
+        };
         let config = Config {
             state_dir: state_dir.unwrap_or_else(|| caller.default_state_dir()),
-            run_dir: run_dir.unwrap_or_else(|| caller.default_run_dir()),
+            run_dir,
             policy,
+            supervisor_socket,
+            operators,
         };
-        for (key, dir) in [
-            ("state_dir", &config.state_dir),
-            ("run_dir", &config.run_dir),
-        ] {
+        let paths = [
+            ("state_dir", Some(&config.state_dir)),
+            ("run_dir", Some(&config.run_dir)),
+            ("supervisor_socket", config.supervisor_socket.as_ref()),
+        ];
+        for (key, dir) in paths.into_iter().filter_map(|(key, dir)| Some((key, dir?))) {
             if !dir.is_absolute() {
                 errors.push(format!(
                     "{key}: must be an absolute path, is `{}`",

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use host_agent_engine::input::Hold;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use zhylon_shared::id::DaemonId;
@@ -51,6 +52,9 @@ pub(crate) struct LedgerDaemon {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LocalLedger {
     pub(crate) holds: Vec<(DaemonId, LedgerHold)>,
+    /// On one instance alone. Absent in ledgers of older agents.
+    #[serde(default)]
+    pub(crate) instance_holds: Vec<(DaemonId, u32, LedgerHold)>,
     pub(crate) settled: Vec<(DaemonId, i64, RestartOutcome)>,
     /// Raised at every start of a worker.
     pub(crate) worker_starts: u64,
@@ -64,6 +68,20 @@ pub(crate) struct LedgerHold {
     pub(crate) time_ms: u64,
     pub(crate) intent_generation: i64,
 }
+
+impl From<&LedgerHold> for Hold {
+    fn from(hold: &LedgerHold) -> Self {
+        Self {
+            state: hold.state,
+            by: hold.by.clone(),
+            time_ms: hold.time_ms,
+            intent_generation: hold.intent_generation,
+        }
+    }
+}
+
+/// A hold on a daemon or, with an index, on one instance of it alone.
+pub(crate) type NewHold = (DaemonId, Option<u32>, LedgerHold);
 
 /// What the ledger said when it was opened.
 #[derive(Debug)]
@@ -85,8 +103,8 @@ pub(crate) struct Journal {
 struct Shared {
     /// The newest durable configuration.
     desired: Mutex<Arc<DesiredLedger>>,
-    /// What shall become durable without anybody waiting. At most one entry per daemon and kind, so it is bounded by the
-    /// daemons of this host.
+    /// What shall become durable without anybody waiting. At most one entry per daemon (or instance) and kind, so it is
+    /// bounded by the instances of this host.
     notes: Mutex<BTreeMap<(DaemonId, NoteKind), Note>>,
 }
 
@@ -98,7 +116,7 @@ pub(crate) struct JournalError(pub(crate) String);
 #[derive(Debug)]
 enum Job {
     Desired(Box<DesiredLedger>, Answer),
-    Holds(Vec<(DaemonId, LedgerHold)>, Answer),
+    Holds(Vec<NewHold>, Answer),
     /// There are notes.
     Notes,
 }
@@ -107,14 +125,14 @@ type Answer = oneshot::Sender<Result<(), JournalError>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum NoteKind {
-    HoldEnded,
+    HoldEnded(Option<u32>),
     Settled,
     Forgotten,
 }
 
 #[derive(Debug)]
 enum Note {
-    HoldEnded,
+    HoldEnded(Option<u32>),
     Settled(i64, RestartOutcome),
     Forgotten,
 }
@@ -173,20 +191,18 @@ impl Journal {
             .await
     }
 
-    /// Makes holds durable, each in the place of its daemon's former one, all or none. Returns when they are.
+    /// Makes holds durable, each in the place of former ones, all or none. One on a daemon takes the place of those on
+    /// its instances, too. Returns when they are.
     ///
     /// # Errors
     /// When they could not be written; the former ones are still there.
-    pub(crate) async fn store_holds(
-        &self,
-        holds: Vec<(DaemonId, LedgerHold)>,
-    ) -> Result<(), JournalError> {
+    pub(crate) async fn store_holds(&self, holds: Vec<NewHold>) -> Result<(), JournalError> {
         self.ask(|answer| Job::Holds(holds, answer)).await
     }
 
-    /// Takes a hold out, soon.
-    pub(crate) fn hold_ended(&self, daemon: DaemonId) {
-        self.note(daemon, NoteKind::HoldEnded, Note::HoldEnded);
+    /// Takes a hold out, soon; without an index all of a daemon, those on its instances too.
+    pub(crate) fn hold_ended(&self, daemon: DaemonId, index: Option<u32>) {
+        self.note(daemon, NoteKind::HoldEnded(index), Note::HoldEnded(index));
     }
 
     /// Writes how a restart ended, soon.

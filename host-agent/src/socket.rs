@@ -5,6 +5,7 @@
 pub(crate) mod fault;
 
 mod admission;
+mod alias;
 mod catalogue;
 mod codec;
 mod command;
@@ -17,6 +18,7 @@ mod localtime;
 mod methods;
 mod multicall;
 mod params;
+mod peer;
 mod read;
 mod results;
 mod session;
@@ -27,13 +29,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::net::SendFlags;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
+pub(crate) use self::alias::Alias;
 use self::door::{Door, Rooms};
 use self::localtime::Zone;
+use self::peer::Caller;
+pub(crate) use self::peer::Judge;
 use self::session::Session;
 use crate::logs::Logs;
 use crate::supervisor::SupervisorHandle;
@@ -71,6 +76,7 @@ this user has too many connections to the agent open; end some first";
 /// When the listener can not be used at all.
 pub(crate) async fn serve(
     listener: std::os::unix::net::UnixListener,
+    judge: Judge,
     handle: SupervisorHandle,
     logs: Logs,
     cancel: CancellationToken,
@@ -79,11 +85,12 @@ pub(crate) async fn serve(
         supervisor: handle,
         logs,
     };
-    serve_door(listener, door, cancel).await
+    serve_door(listener, judge, door, cancel).await
 }
 
 async fn serve_door<D: Door>(
     listener: std::os::unix::net::UnixListener,
+    judge: Judge,
     door: D,
     cancel: CancellationToken,
 ) -> io::Result<()> {
@@ -105,40 +112,44 @@ async fn serve_door<D: Door>(
             Some(_) = open.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let (stream, uid) = match accepted.and_then(|(stream, _)| with_peer(stream)) {
-            Ok(peer) => peer,
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "the local socket could not accept a connection");
                 tokio::time::sleep(REST).await;
                 continue;
             }
         };
-        let Some(place) = connections.admit(uid) else {
+        let caller = match Caller::of(&stream, judge.privileged) {
+            Ok(caller) => caller,
+            Err(error) => {
+                tracing::debug!(%error, "who connected to the local socket is not known; it was closed");
+                continue;
+            }
+        };
+        let Some(place) = connections.admit(caller.uid()) else {
             // Not a warning: a peer that tries again and again must not fill the log.
             tracing::debug!(
-                uid,
+                uid = caller.uid(),
                 "too many connections to the local socket; one was closed"
             );
             // As much as fits at once: nobody waits here for a peer that does not read.
             let _ = rustix::net::send(&stream, FULL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             continue;
         };
-        let session = Session {
-            door: door.clone(),
-            uid,
-            zone: Rc::clone(&zone),
-            commands: Rc::clone(&commands),
-        };
+        let (judge, door) = (judge.clone(), door.clone());
+        let (zone, commands) = (Rc::clone(&zone), Rc::clone(&commands));
         open.spawn_local(async move {
+            let session = Session {
+                door,
+                peer: Rc::new(judge.judge(caller).await),
+                zone,
+                commands,
+            };
             http::serve(stream, session).await;
             drop(place);
         });
     }
-}
-
-fn with_peer(stream: UnixStream) -> io::Result<(UnixStream, u32)> {
-    let uid = stream.peer_cred()?.uid();
-    Ok((stream, uid))
 }
 
 #[cfg(any(test, fuzzing))]

@@ -53,7 +53,7 @@ pub(crate) struct Ground {
     /// `None`: this host (or this user) has none.
     pub(crate) cgroups: Option<Cgroups>,
     pub(crate) policy: Policy,
-    pub(crate) users: Users,
+    pub(crate) users: Arc<Users>,
     pub(crate) boot_id: String,
     /// Limit of open files of every daemon: what the agent was born with.
     pub(crate) nofile: Option<(u64, u64)>,

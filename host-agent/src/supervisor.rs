@@ -28,7 +28,7 @@ use zhylon_shared::spec::DaemonSpec;
 use zhylon_shared::state::DesiredState;
 
 use self::board::Board;
-use crate::journal::{Journal, LedgerHold};
+use crate::journal::{Journal, LedgerHold, NewHold};
 
 mod board;
 mod clock;
@@ -61,7 +61,7 @@ pub(crate) struct DaemonEntry {
 /// Who asks, for holds and logs.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
-    /// For people: `root`, `anna (uid 1001)`, `root for anna (uid 1001)`.
+    /// For people: `root (uid 0)`, `anna (uid 1001)`, `anna (uid 1001) as root through sudo`.
     pub(crate) name: String,
 }
 
@@ -120,21 +120,15 @@ impl SupervisorHandle {
             Action::Start | Action::Restart => Some(DesiredState::Running),
             Action::Signal(_) => None,
         };
-        let mut newest = None;
+        let mut hold = None;
         if let Some(state) = state {
             let holds = self.holds(&targets, state, &by);
-            newest = holds.first().map(|(_, hold)| hold.clone());
+            hold = holds.first().map(|(_, _, hold)| Hold::from(hold));
             if !holds.is_empty() {
                 // Persist, then act.
                 self.journal.store_holds(holds).await?;
             }
         }
-        let hold = newest.map(|hold| Hold {
-            state: hold.state,
-            by: hold.by,
-            time_ms: hold.time_ms,
-            intent_generation: hold.intent_generation,
-        });
         tracing::info!(by = by.name, ?action, ?targets, "local command");
         self.ask(|answer| Request::Command {
             action,
@@ -182,7 +176,7 @@ impl SupervisorHandle {
         clock::wall(time)
     }
 
-    /// The only instance of a daemon is the daemon: what is asked of it is remembered as a hold.
+    /// The only instance of a daemon is the daemon: what is asked of it is asked of all there may ever be.
     fn widened(&self, target: CommandTarget) -> CommandTarget {
         match target {
             CommandTarget::Instance(Slot { daemon, index: 0 })
@@ -196,32 +190,29 @@ impl SupervisorHandle {
         }
     }
 
-    /// The holds that a command over whole daemons writes.
-    fn holds(
-        &self,
-        targets: &[CommandTarget],
-        state: DesiredState,
-        by: &Operator,
-    ) -> Vec<(DaemonId, LedgerHold)> {
+    /// The holds that a command writes. One on a whole daemon stands for those on its instances.
+    fn holds(&self, targets: &[CommandTarget], state: DesiredState, by: &Operator) -> Vec<NewHold> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let time_ms = now.map_or(0, |since| since.as_millis());
-        let daemons: BTreeSet<DaemonId> = targets
+        let whole = |daemon: &DaemonId| targets.contains(&CommandTarget::Daemon(*daemon));
+        let held: BTreeSet<(DaemonId, Option<u32>)> = targets
             .iter()
-            .filter_map(|target| match target {
-                CommandTarget::Daemon(daemon) => Some(*daemon),
-                CommandTarget::Instance(_) => None,
+            .map(|target| match target {
+                CommandTarget::Daemon(daemon) => (*daemon, None),
+                CommandTarget::Instance(slot) if whole(&slot.daemon) => (slot.daemon, None),
+                CommandTarget::Instance(slot) => (slot.daemon, Some(slot.index)),
             })
             .collect();
-        let hold = |daemon| {
+        let hold = |(daemon, index)| {
             let hold = LedgerHold {
                 state,
                 by: by.name.clone(),
                 time_ms: u64::try_from(time_ms).unwrap_or(u64::MAX),
                 intent_generation: self.board.intent_generation(&daemon)?,
             };
-            Some((daemon, hold))
+            Some((daemon, index, hold))
         };
-        daemons.into_iter().filter_map(hold).collect()
+        held.into_iter().filter_map(hold).collect()
     }
 
     async fn ask<T>(

@@ -114,14 +114,12 @@ pub(crate) fn daemon(daemon: &api::Daemon, now: SystemTime) -> String {
         );
     }
     if let Some(hold) = &status.local_hold {
-        line(
-            "Held",
-            format!(
-                "{} by {} on the host",
-                short(hold.state().as_str_name()),
-                printable(&hold.by)
-            ),
-        );
+        line("Held", held(hold));
+    }
+    for instance in &status.instances {
+        if let Some(hold) = &instance.local_hold {
+            line(&format!("Held, {}", instance.index), held(hold));
+        }
     }
     if !status.message.is_empty() {
         line("Message", printable(&status.message));
@@ -131,6 +129,11 @@ pub(crate) fn daemon(daemon: &api::Daemon, now: SystemTime) -> String {
         out.push_str(&instances(&status.instances, now));
     }
     out
+}
+
+fn held(hold: &api::LocalHold) -> String {
+    let state = short(hold.state().as_str_name());
+    format!("{state} by {} on the host", printable(&hold.by))
 }
 
 fn instances(instances: &[api::InstanceStatus], now: SystemTime) -> String {

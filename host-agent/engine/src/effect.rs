@@ -48,10 +48,12 @@ pub enum Effect {
         /// The spec.
         spec: Arc<DaemonSpec>,
     },
-    /// A hold ended; take it out of the ledger.
+    /// Holds ended; take them out of the ledger.
     HoldEnded {
         /// The daemon.
         daemon: DaemonId,
+        /// The instance whose own hold ended; `None`: all of the daemon, those of its instances too.
+        index: Option<u32>,
     },
     /// The outcome of a restart is known; write it to the ledger.
     Settled {

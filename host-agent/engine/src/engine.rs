@@ -132,7 +132,7 @@ impl Engine {
     fn restore(
         &mut self,
         desired: Vec<DesiredDaemon>,
-        holds: Vec<(DaemonId, Hold)>,
+        holds: Vec<(DaemonId, Option<u32>, Hold)>,
         settled: Vec<(DaemonId, i64, RestartOutcome)>,
         mut adopted: Vec<Adopted>,
     ) {
@@ -147,10 +147,12 @@ impl Engine {
                 group.restore_settled(restart_generation, outcome);
             }
         }
-        for (daemon, hold) in holds {
+        let (of_instances, of_daemons): (Vec<_>, Vec<_>) =
+            holds.into_iter().partition(|(_, index, _)| index.is_some());
+        for (daemon, index, hold) in of_daemons {
             match self.groups.get_mut(&daemon) {
                 Some(group) => group.set_hold(ctx, hold),
-                None => ctx.out.persist(Effect::HoldEnded { daemon }),
+                None => ctx.out.persist(Effect::HoldEnded { daemon, index }),
             }
         }
         adopted.sort_by_key(|found| found.run.generation);
@@ -159,6 +161,13 @@ impl Engine {
             ctx.next_generation = ctx.next_generation.max(found.run.generation + 1);
             let group = self.groups.entry(id).or_insert_with(|| Group::unknown(id));
             group.adopt(ctx, found);
+        }
+        // Now the instances are there, and what their daemons are held to is known.
+        for (daemon, index, hold) in of_instances {
+            match (self.groups.get_mut(&daemon), index) {
+                (Some(group), Some(index)) => group.restore_instance_hold(ctx, index, hold),
+                _ => ctx.out.persist(Effect::HoldEnded { daemon, index }),
+            }
         }
         for id in self.daemons().collect::<Vec<_>>() {
             self.touch(id, Group::keep_adopted);

@@ -83,6 +83,12 @@ impl Group {
         }
     }
 
+    /// The ledger says that one of its instances is held.
+    pub(crate) fn restore_instance_hold(&mut self, ctx: &mut Ctx, index: u32, hold: Hold) {
+        self.assign_goals(ctx);
+        self.set_instance_hold(ctx, index, hold);
+    }
+
     /// Something happened to a run; dropped if it is not the slot's newest.
     pub(crate) fn event(&mut self, ctx: &mut Ctx, run: Run, event: Event) {
         let Some(instance) = self.instances.get_mut(&run.slot.index) else {
@@ -149,7 +155,8 @@ impl Group {
                 .or_insert_with(|| Instance::new(ctx, slot));
         }
         for (index, instance) in &mut self.instances {
-            let wanted = instance.operator.unwrap_or(effective) == DesiredState::Running;
+            let wanted = instance.hold.as_ref().map_or(effective, |hold| hold.state)
+                == DesiredState::Running;
             let goal = if wanted && *index < processes && !ctx.halted {
                 Goal::Run
             } else {
@@ -187,7 +194,13 @@ impl Group {
             }
         }
         for index in removed {
-            self.instances.remove(&index);
+            let removed = self.instances.remove(&index);
+            if removed.is_some_and(|instance| instance.hold.is_some()) {
+                ctx.out.persist(Effect::HoldEnded {
+                    daemon: self.id,
+                    index: Some(index),
+                });
+            }
             ctx.out.changed(self.id);
         }
     }

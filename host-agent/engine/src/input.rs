@@ -132,8 +132,8 @@ pub enum Input {
     Restore {
         /// The complete set.
         desired: Vec<DesiredDaemon>,
-        /// Holds in force.
-        holds: Vec<(DaemonId, Hold)>,
+        /// Holds in force; with an index, on that instance alone.
+        holds: Vec<(DaemonId, Option<u32>, Hold)>,
         /// The newest settled restart generation of each daemon.
         settled: Vec<(DaemonId, i64, RestartOutcome)>,
         /// Instances that live.
@@ -188,8 +188,7 @@ pub enum Input {
     /// desired anyway, or its intent is outdated already, [`crate::effect::Effect::HoldEnded`] takes it out of the ledger
     /// again. With targets of several daemons, each daemon's own intent generation is used instead of the hold's.
     ///
-    /// On single instances, the intent is theirs alone: it lasts until the next command on the whole daemon, a newer
-    /// intent generation or the worker's end. `hold` does not apply to them, and none must be written for them.
+    /// On single instances, the hold is theirs alone; the next command on the whole daemon ends it, too.
     Command {
         /// Names it.
         ticket: Ticket,
@@ -197,8 +196,8 @@ pub enum Input {
         action: Action,
         /// Which daemons' or instances; never empty.
         targets: Vec<CommandTarget>,
-        /// For start, stop, restart: the hold, already in the ledger (`None` for `Signal`). Without one, a restart of
-        /// what is desired and held to run needs none; else the intent is kept as for single instances.
+        /// For start, stop, restart: the hold, already in the ledger of every target (`None` for `Signal`). Without one,
+        /// whatever the intent overrides is forgotten with the worker.
         hold: Option<Hold>,
     },
     /// The time [`crate::Engine::next_deadline`] gave has come.

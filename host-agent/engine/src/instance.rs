@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::{DesiredState, InstanceState};
+use zhylon_shared::state::InstanceState;
 
 use crate::ctx::Ctx;
 use crate::effect::CommandOutcome;
-use crate::input::{Adopted, Exit, Slot, StartError};
+use crate::input::{Adopted, Exit, Hold, Slot, StartError};
 use crate::phase::{Live, Phase};
 use crate::plan::Goal;
 use crate::policy::Record;
@@ -59,8 +59,8 @@ pub(crate) enum Event {
 pub(crate) struct Instance {
     slot: Slot,
     goal: Goal,
-    /// A local operator's intent for this instance alone.
-    pub(crate) operator: Option<DesiredState>,
+    /// A local operator's hold on this instance alone; it says something else than what counts for the daemon.
+    pub(crate) hold: Option<Hold>,
     phase: Phase,
     since: Time,
     started: Option<Time>,
@@ -85,7 +85,7 @@ impl Instance {
         Self {
             slot,
             goal: Goal::Stop,
-            operator: None,
+            hold: None,
             phase: Phase::Stopped,
             since: ctx.now,
             started: None,
@@ -148,6 +148,7 @@ impl Instance {
             restart_count: self.restart_count,
             last_exit: self.last_exit.clone(),
             next_start: self.phase.next_start(),
+            hold: self.hold.clone(),
         }
     }
 

@@ -52,6 +52,8 @@ pub struct InstanceView {
     pub last_exit: Option<LastExit>,
     /// In BACKOFF: when it is tried again.
     pub next_start: Option<Time>,
+    /// The local hold on this instance alone.
+    pub hold: Option<Hold>,
 }
 
 /// An end of a process, or a failed start.

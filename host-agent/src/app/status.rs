@@ -61,7 +61,23 @@ pub(super) fn print_settings(
     if config.policy.home_users {
         policy.push_str("; every user with uid ≥ 1000 and a home under /home");
     }
+    if let Some(path) = &config.supervisor_socket {
+        writeln!(
+            out,
+            "also served at   {} (unless a Supervisor is)",
+            path.display()
+        )?;
+    }
     writeln!(out, "daemons run as   {policy}")?;
+    if caller.uid == 0 {
+        let operators = &config.operators;
+        let groups = operators
+            .groups
+            .iter()
+            .map(|group| format!("group {group}"));
+        let names: Vec<String> = operators.users.iter().cloned().chain(groups).collect();
+        writeln!(out, "operators        root, {}", names.join(", "))?;
+    }
     if caller.uid != 0 {
         writeln!(
             out,

@@ -19,6 +19,7 @@ use super::start_kept_log;
 use crate::config::{Caller, Config, Settings};
 use crate::journal::{Journal, Recovered};
 use crate::logs::{LogEvent, Logs};
+use crate::socket::{Alias, Judge};
 use crate::spawn::cgroup::Cgroups;
 use crate::spawn::fifo::Fifos;
 use crate::spawn::record::Records;
@@ -55,8 +56,14 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
         .enable_all()
         .max_blocking_threads(QUESTION_THREADS_MAX)
         .build()?;
+    let judge = Judge {
+        users: Arc::clone(&ground.users),
+        operators: Arc::new(config.operators.clone()),
+        privileged: caller.uid == 0,
+    };
     let rooms = Rooms {
         ground,
+        judge,
         logs,
         logs_said,
         journal,
@@ -70,6 +77,7 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
 
 struct Rooms {
     ground: Arc<Ground>,
+    judge: Judge,
     logs: Logs,
     logs_said: mpsc::Receiver<LogEvent>,
     journal: Journal,
@@ -95,12 +103,26 @@ async fn live(
     })
     .context("take over what runs")?;
     listen_to_signals(&handle, &end)?;
-    let serve = socket::serve(listener, handle.clone(), rooms.logs.clone(), end.clone());
+    let serve = socket::serve(
+        listener,
+        rooms.judge,
+        handle.clone(),
+        rooms.logs.clone(),
+        end.clone(),
+    );
     tokio::task::spawn_local(async move {
         if let Err(error) = serve.await {
             tracing::error!(%error, "the local socket can not be served");
         }
     });
+    if let Some(path) = config.supervisor_socket.clone() {
+        let alias = Alias {
+            path,
+            socket: config.run_dir.join("supervisor.sock"),
+            etc: "/etc".into(),
+        };
+        tokio::task::spawn_local(alias.keep(end.clone()));
+    }
     let farewell = start_link(config, handle, rooms.logs, rooms.journal, end.clone())?;
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -172,7 +194,7 @@ fn ground(config: &Config, caller: &Caller, keeper: WorkerEnd) -> anyhow::Result
         fifos: Fifos::new(run_dir.join("fifo"), privileged),
         cgroups: cgroups.ok(),
         policy: config.policy.clone(),
-        users: Users::start()?,
+        users: Arc::new(Users::start()?),
         boot_id: host_agent_sys::process::boot_id().context("read the boot id")?,
         nofile,
         keeper: Arc::new(keeper),

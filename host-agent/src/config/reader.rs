@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 use zhylon_shared::telemetry::LogFormat;
 
-use super::{Caller, Policy};
+use super::{Caller, Operators, Policy};
 
 /// Takes known keys out of a table; what is left over is unknown.
 pub(super) struct Reader {
@@ -65,19 +65,10 @@ impl Reader {
 
     pub(super) fn policy(&mut self, key: &str, caller: &Caller) -> Policy {
         let mut policy = Policy::default_of(caller);
-        let table = self.take(key, "a table", |value| match value {
-            Value::Table(table) => Some(table),
-            _ => None,
-        });
-        let Some(table) = table else { return policy };
-        let mut inner = Self::new(&format!("{}{key}.", self.path), table);
-        let users = inner.take("users", "a list of user names", |value| {
-            let Value::Array(values) = value else {
-                return None;
-            };
-            let names = values.iter().map(|name| name.as_str().map(str::to_owned));
-            names.collect::<Option<Vec<_>>>()
-        });
+        let Some(mut inner) = self.table(key) else {
+            return policy;
+        };
+        let users = inner.names("users", "a list of user names");
         let home_users = inner.take("home_users", "true or false", |value| value.as_bool());
         self.errors.extend(inner.finish());
         // The file of an agent without root can only narrow nothing and widen nothing: it has no choice.
@@ -86,6 +77,36 @@ impl Reader {
             policy.home_users = home_users.unwrap_or(policy.home_users);
         }
         policy
+    }
+
+    pub(super) fn operators(&mut self, key: &str) -> Operators {
+        let mut operators = Operators::default();
+        if let Some(mut inner) = self.table(key) {
+            let users = inner.names("users", "a list of user names");
+            let groups = inner.names("groups", "a list of group names");
+            self.errors.extend(inner.finish());
+            operators.users = users.unwrap_or(operators.users);
+            operators.groups = groups.unwrap_or(operators.groups);
+        }
+        operators
+    }
+
+    fn table(&mut self, key: &str) -> Option<Self> {
+        let table = self.take(key, "a table", |value| match value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        })?;
+        Some(Self::new(&format!("{}{key}.", self.path), table))
+    }
+
+    fn names(&mut self, key: &str, rule: &str) -> Option<Vec<String>> {
+        self.take(key, rule, |value| {
+            let Value::Array(values) = value else {
+                return None;
+            };
+            let names = values.iter().map(|name| name.as_str().map(str::to_owned));
+            names.collect::<Option<Vec<_>>>()
+        })
     }
 
     pub(super) fn finish(mut self) -> Vec<String> {

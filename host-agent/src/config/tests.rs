@@ -27,6 +27,9 @@ fn an_empty_file_gives_the_defaults() {
     assert!(root.config.policy.home_users);
     assert_eq!(root.log.filter, "info");
 
+    assert_eq!(root.config.operators.users, ["zhylon"]);
+    assert_eq!(root.config.operators.groups, ["sudo", "admin", "wheel"]);
+
     let anna = parse("", 1001).unwrap().config;
     assert_eq!(
         anna.state_dir.to_str(),
@@ -41,28 +44,53 @@ fn everything_wrong_is_told_at_once_with_its_key() {
         state_dir = 7
         run_dir = 'here'
         log_format = 'xml'
+        supervisor_socket = 'supervisor.sock'
         logfile = 'x'
         [policy]
         users = ['anna', 3]
         home_users = 'yes'
         groups = []
+        [operators]
+        users = 'anna'
+        groups = [1]
+        policy = 1
     ";
     let InvalidConfig(errors) = parse(text, 0).unwrap_err();
     for expected in [
         "state_dir: must be a text, is a value of type integer",
         "run_dir: must be an absolute path, is `here`",
+        "supervisor_socket: must be an absolute path, is `supervisor.sock`",
         "log_format: must be `text` or `json`",
         "logfile: there is no such key",
         "policy.users: must be a list of user names, is a value of type array",
         "policy.home_users: must be true or false, is a value of type string",
         "policy.groups: there is no such key",
+        "operators.users: must be a list of user names, is a value of type string",
+        "operators.groups: must be a list of group names, is a value of type array",
+        "operators.policy: there is no such key",
     ] {
         assert!(
             errors.iter().any(|e| e == expected),
             "{expected}: {errors:#?}"
         );
     }
-    assert_eq!(errors.len(), 7, "{errors:#?}");
+    assert_eq!(errors.len(), 11, "{errors:#?}");
+}
+
+#[test]
+fn only_the_hosts_own_agent_takes_supervisors_place() {
+    let taken = |text: &str, uid| {
+        let config = parse(text, uid).unwrap().config;
+        config
+            .supervisor_socket
+            .map(|path| path.display().to_string())
+    };
+    assert_eq!(taken("", 0).as_deref(), Some("/run/supervisor.sock"));
+    assert_eq!(taken("supervisor_socket = ''", 0), None);
+    assert_eq!(taken("run_dir = '/run/second'", 0), None);
+    assert_eq!(taken("", 1001), None);
+    let chosen = "run_dir = '/run/second'\nsupervisor_socket = '/run/x.sock'";
+    assert_eq!(taken(chosen, 0).as_deref(), Some("/run/x.sock"));
 }
 
 #[test]

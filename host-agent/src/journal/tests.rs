@@ -47,17 +47,17 @@ async fn what_was_answered_is_there_after_a_new_start() {
     assert_eq!(journal.desired(), ledger(7));
     journal.settled(id(1), 3, RestartOutcome::Failed);
     journal
-        .store_holds(vec![(id(1), hold("anna"))])
+        .store_holds(vec![(id(1), None, hold("anna"))])
         .await
         .unwrap();
     journal
-        .store_holds(vec![(id(2), hold("bert"))])
+        .store_holds(vec![(id(2), None, hold("bert"))])
         .await
         .unwrap();
-    journal.hold_ended(id(1));
+    journal.hold_ended(id(1), None);
     // Notes go with the next write.
     journal
-        .store_holds(vec![(id(2), hold("root"))])
+        .store_holds(vec![(id(2), None, hold("root"))])
         .await
         .unwrap();
     drop(journal);
@@ -76,6 +76,56 @@ async fn what_was_answered_is_there_after_a_new_start() {
 }
 
 #[tokio::test]
+async fn a_hold_on_a_daemon_stands_for_those_on_its_instances() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let on = |n, index, by| (id(n), index, hold(by));
+    journal
+        .store_holds(vec![
+            on(1, Some(0), "anna"),
+            on(1, Some(1), "anna"),
+            on(2, None, "anna"),
+            on(2, Some(0), "anna"),
+            on(3, Some(0), "anna"),
+            on(3, Some(1), "anna"),
+        ])
+        .await
+        .unwrap();
+    journal.hold_ended(id(3), Some(0));
+    journal
+        .store_holds(vec![on(1, Some(1), "bert"), on(2, None, "bert")])
+        .await
+        .unwrap();
+    drop(journal);
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    let local = recovered.local;
+    assert_eq!(local.holds, [(id(2), hold("bert"))]);
+    let mut of_instances = local.instance_holds;
+    of_instances.sort_by_key(|(id, index, _)| (*id, *index));
+    assert_eq!(
+        of_instances,
+        [
+            (id(1), 0, hold("anna")),
+            (id(1), 1, hold("bert")),
+            (id(3), 1, hold("anna"))
+        ]
+    );
+    journal.forget(id(1));
+    journal.hold_ended(id(3), None);
+    journal.store_holds(Vec::new()).await.unwrap();
+    drop(journal);
+    let (_, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.local.instance_holds, []);
+}
+
+#[test]
+fn a_ledger_from_before_instances_could_be_held_is_read() {
+    let old = r#"{"holds":[],"settled":[],"worker_starts":4}"#;
+    let ledger: LocalLedger = serde_json::from_str(old).unwrap();
+    assert_eq!((ledger.worker_starts, ledger.instance_holds.len()), (4, 0));
+}
+
+#[tokio::test]
 async fn a_ledger_that_can_not_be_written_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path()).unwrap();
@@ -87,7 +137,7 @@ async fn a_ledger_that_can_not_be_written_changes_nothing() {
     assert!(journal.store_desired(ledger(2)).await.is_err());
     assert!(
         journal
-            .store_holds(vec![(id(1), hold("anna"))])
+            .store_holds(vec![(id(1), None, hold("anna"))])
             .await
             .is_err()
     );
@@ -96,7 +146,7 @@ async fn a_ledger_that_can_not_be_written_changes_nothing() {
         std::fs::remove_dir(dir.path().join(format!("{name}.tmp"))).unwrap();
     }
     journal
-        .store_holds(vec![(id(2), hold("anna"))])
+        .store_holds(vec![(id(2), None, hold("anna"))])
         .await
         .unwrap();
     drop(journal);

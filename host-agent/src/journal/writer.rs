@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use zhylon_shared::id::DaemonId;
 
 use super::{
-    DESIRED, DesiredLedger, JOBS_MAX, Job, JournalError, LOCAL, LocalLedger, Note, Shared, file,
-    lock,
+    DESIRED, DesiredLedger, JOBS_MAX, Job, JournalError, LOCAL, LocalLedger, NewHold, Note, Shared,
+    file, lock,
 };
 
 /// The thread's own state.
@@ -53,9 +53,9 @@ impl Writer {
         for job in std::mem::take(batch) {
             match job {
                 Job::Holds(holds, answer) => {
-                    let replaced = |id: &DaemonId| holds.iter().any(|(new, _)| new == id);
-                    self.local.holds.retain(|(id, _)| !replaced(id));
-                    self.local.holds.extend(holds);
+                    for hold in holds {
+                        self.hold(hold);
+                    }
                     answers.push(answer);
                 }
                 Job::Notes => {}
@@ -77,15 +77,33 @@ impl Writer {
         }
     }
 
+    fn hold(&mut self, (daemon, index, hold): NewHold) {
+        self.hold_ended(daemon, index);
+        match index {
+            None => self.local.holds.push((daemon, hold)),
+            Some(index) => self.local.instance_holds.push((daemon, index, hold)),
+        }
+    }
+
+    fn hold_ended(&mut self, daemon: DaemonId, index: Option<u32>) {
+        if index.is_none() {
+            self.local.holds.retain(|(id, _)| *id != daemon);
+        }
+        let ended = |of: DaemonId, own: u32| of == daemon && index.is_none_or(|index| index == own);
+        self.local
+            .instance_holds
+            .retain(|(of, own, _)| !ended(*of, *own));
+    }
+
     fn apply(&mut self, daemon: DaemonId, note: &Note) {
         match note {
-            Note::HoldEnded => self.local.holds.retain(|(id, _)| *id != daemon),
+            Note::HoldEnded(index) => self.hold_ended(daemon, *index),
             Note::Settled(generation, outcome) => {
                 self.local.settled.retain(|(id, ..)| *id != daemon);
                 self.local.settled.push((daemon, *generation, *outcome));
             }
             Note::Forgotten => {
-                self.local.holds.retain(|(id, _)| *id != daemon);
+                self.hold_ended(daemon, None);
                 self.local.settled.retain(|(id, ..)| *id != daemon);
             }
         }

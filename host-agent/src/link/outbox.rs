@@ -121,6 +121,7 @@ fn instance(view: &InstanceView, wall: &impl Fn(Time) -> SystemTime) -> api::Ins
         last_exit: view.last_exit.as_ref().map(|exit| last_exit(exit, wall)),
         next_start_time: view.next_start.map(time),
         generation: view.generation.cast_signed(),
+        local_hold: view.hold.as_ref().map(hold),
     }
 }
 

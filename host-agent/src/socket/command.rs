@@ -166,7 +166,7 @@ impl<D: Door> Session<D> {
         if named.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let Some(place) = self.commands.admit(self.uid) else {
+        let Some(place) = self.commands.admit(self.peer.uid) else {
             return Err("too many commands are in flight; try again when they ended".to_owned());
         };
         let targets: Vec<CommandTarget> = named.iter().map(Named::target).collect();

@@ -24,6 +24,7 @@ use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 use self::log::ScriptedLog;
 use super::admission::Admission;
 use super::localtime::Zone;
+use super::peer::{Peer, Rights};
 use super::session::Session;
 use crate::own_log::OwnLog;
 use crate::socket::door::Door;
@@ -98,6 +99,7 @@ impl Fake {
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,
+                hold: None,
             })
             .collect();
         let spec = DaemonSpec::check(SpecDraft {
@@ -159,9 +161,19 @@ impl Fake {
 
     /// A peer of this process' own user.
     pub(crate) fn session(&self) -> Session<Self> {
+        let uid = own_uid();
+        let rights = match uid {
+            0 => Rights::All,
+            uid => Rights::Of(uid),
+        };
+        let peer = Peer {
+            uid,
+            rights,
+            name: None,
+        };
         Session {
             door: self.clone(),
-            uid: own_uid(),
+            peer: Rc::new(peer),
             zone: Rc::new(Zone::default()),
             commands: Admission::new(16, 256, 64),
         }

@@ -14,14 +14,14 @@ use super::door::Door;
 use super::fault::{Code, Fault};
 use super::info::{Clock, process_info};
 use super::localtime::Zone;
+use super::peer::{Peer, Rights};
 use crate::supervisor::{DaemonEntry, Operator};
 
-/// One peer. To a peer other than root a daemon of another user does not exist.
+/// One peer. To one without rights over all, a daemon of another user does not exist.
 #[derive(Debug, Clone)]
 pub(crate) struct Session<D> {
     pub(crate) door: D,
-    /// The peer's uid, from the kernel.
-    pub(crate) uid: u32,
+    pub(crate) peer: Rc<Peer>,
     pub(crate) zone: Rc<Zone>,
     /// Bounds the commands in flight.
     pub(crate) commands: Rc<Admission>,
@@ -53,11 +53,15 @@ impl Named {
 impl<D: Door> Session<D> {
     /// Whether this peer may see and do everything.
     pub(crate) fn has_all_rights(&self) -> bool {
-        self.uid == 0
+        self.peer.rights == Rights::All
     }
 
     fn may_see(&self, entry: &DaemonEntry) -> bool {
-        !entry.gone && (self.uid == 0 || entry.uid == Some(self.uid))
+        !entry.gone
+            && match self.peer.rights {
+                Rights::All => true,
+                Rights::Of(uid) => entry.uid == Some(uid),
+            }
     }
 
     /// All daemons of this peer, ordered by id and thus by group name.
@@ -94,14 +98,14 @@ impl<D: Door> Session<D> {
         }
     }
 
-    /// This peer as holds and logs call it. A peer other than root moves only daemons of its own user, so their user
-    /// is its name.
+    /// This peer as holds, events and logs call it. Who has no name of its own moves only daemons of its own user.
     pub(crate) fn operator(&self, named: &[Named]) -> Operator {
         let user = named.first().map(|first| first.entry.spec.user());
-        let name = match user {
-            _ if self.uid == 0 => "root".to_owned(),
-            Some(user) => format!("{user} (uid {})", self.uid),
-            None => format!("uid {}", self.uid),
+        let uid = self.peer.uid;
+        let name = match (&self.peer.name, user) {
+            (Some(name), _) => name.clone(),
+            (None, Some(user)) => format!("{user} (uid {uid})"),
+            (None, None) => format!("uid {uid}"),
         };
         Operator { name }
     }

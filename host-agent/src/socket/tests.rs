@@ -6,6 +6,7 @@ pub(crate) mod served;
 pub(crate) use super::scripted as fake;
 
 mod commands;
+mod crowd;
 mod debian;
 mod fuzzed;
 mod golden;
@@ -17,4 +18,5 @@ mod multicall;
 mod own_log;
 mod python;
 mod same_calls;
+mod sudo;
 mod wire;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User, getgrouplist};
+use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::logs::Owner;
 
@@ -44,9 +44,10 @@ pub(crate) struct Users {
 }
 
 #[derive(Debug)]
-struct Question {
-    who: Who,
-    answer: SyncSender<Answer>,
+enum Question {
+    User(Who, SyncSender<Answer>),
+    /// The id of the group with this name.
+    Group(String, SyncSender<Result<Option<u32>, String>>),
 }
 
 /// `None`: there is no such user.
@@ -83,26 +84,10 @@ impl Users {
         if let Some(account) = self.fresh(who) {
             return Ok(account);
         }
-        let (answer, answered) = sync_channel(1);
-        let question = Question {
-            who: who.clone(),
-            answer,
-        };
-        let busy = |_| format!("{who}: the host's user look-up is busy");
-        self.questions.try_send(question).map_err(busy)?;
-        let account = match answered.recv_timeout(DEADLINE) {
-            Ok(Ok(Some(account))) => Arc::new(account),
-            Ok(Ok(None)) => return Err(format!("{who}: there is no such user on this host")),
-            Ok(Err(error)) => return Err(format!("{who}: {error}")),
-            Err(RecvTimeoutError::Timeout) => {
-                let seconds = DEADLINE.as_secs();
-                return Err(format!(
-                    "{who}: the host's user look-up did not answer within {seconds} s"
-                ));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(format!("{who}: the host's user look-up ended"));
-            }
+        let question = |answer| Question::User(who.clone(), answer);
+        let account = match self.ask(who, question)? {
+            Some(account) => Arc::new(account),
+            None => return Err(format!("{who}: there is no such user on this host")),
         };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHE_MAX {
@@ -110,6 +95,37 @@ impl Users {
         }
         cache.insert(who.clone(), (Instant::now(), Arc::clone(&account)));
         Ok(account)
+    }
+
+    /// The id of a group; `None` if there is no such group. Waits; never call it on the main thread.
+    ///
+    /// # Errors
+    /// Why there is no answer, for people.
+    pub(crate) fn group(&self, name: &str) -> Result<Option<u32>, String> {
+        let question = |answer| Question::Group(name.to_owned(), answer);
+        self.ask(&format_args!("group {name}"), question)
+    }
+
+    fn ask<T>(
+        &self,
+        about: &dyn std::fmt::Display,
+        question: impl FnOnce(SyncSender<Result<T, String>>) -> Question,
+    ) -> Result<T, String> {
+        let (answer, answered) = sync_channel(1);
+        let busy = |_| format!("{about}: the host's user look-up is busy");
+        self.questions.try_send(question(answer)).map_err(busy)?;
+        match answered.recv_timeout(DEADLINE) {
+            Ok(answer) => answer.map_err(|error| format!("{about}: {error}")),
+            Err(RecvTimeoutError::Timeout) => {
+                let seconds = DEADLINE.as_secs();
+                Err(format!(
+                    "{about}: the host's user look-up did not answer within {seconds} s"
+                ))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(format!("{about}: the host's user look-up ended"))
+            }
+        }
     }
 
     fn fresh(&self, who: &Who) -> Option<Arc<Account>> {
@@ -122,8 +138,16 @@ impl Users {
 fn answer_all(inbox: &Receiver<Question>) {
     for question in inbox {
         // The asker may have given up.
-        let _ = question.answer.send(look_up(&question.who));
+        match question {
+            Question::User(who, answer) => drop(answer.send(look_up(&who))),
+            Question::Group(name, answer) => drop(answer.send(group_id(&name))),
+        }
     }
+}
+
+fn group_id(name: &str) -> Result<Option<u32>, String> {
+    let group = Group::from_name(name).map_err(|error| error.to_string())?;
+    Ok(group.map(|group| group.gid.as_raw()))
 }
 
 fn look_up(who: &Who) -> Answer {
@@ -165,6 +189,13 @@ mod tests {
             error,
             "user no-such-user: there is no such user on this host"
         );
+    }
+
+    #[test]
+    fn groups_are_found_by_name() {
+        let users = Users::start().unwrap();
+        assert_eq!(users.group("root"), Ok(Some(0)));
+        assert_eq!(users.group("no-such-group"), Ok(None));
     }
 
     #[test]

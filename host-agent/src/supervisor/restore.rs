@@ -151,15 +151,11 @@ pub(super) fn input(found: &[Found], local: &LocalLedger, desired: Vec<DesiredDa
             pid: record.pid.as_raw_nonzero().get(),
         }
     });
-    let holds = local.holds.iter().map(|(id, hold)| {
-        let hold = Hold {
-            state: hold.state,
-            by: hold.by.clone(),
-            time_ms: hold.time_ms,
-            intent_generation: hold.intent_generation,
-        };
-        (*id, hold)
-    });
+    let of_daemons = local.holds.iter().map(|(id, hold)| (*id, None, hold));
+    let of_instances = local.instance_holds.iter();
+    let of_instances = of_instances.map(|(id, index, hold)| (*id, Some(*index), hold));
+    let holds = of_daemons.chain(of_instances);
+    let holds = holds.map(|(id, index, hold)| (id, index, Hold::from(hold)));
     Input::Restore {
         desired,
         holds: holds.collect(),

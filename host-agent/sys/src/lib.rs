@@ -10,6 +10,7 @@
 pub mod exec;
 pub mod identity;
 pub mod orders;
+pub mod peer;
 pub mod process;
 #[cfg(feature = "tokio")]
 pub mod readiness;

@@ -70,7 +70,7 @@ impl Group {
         }
     }
 
-    /// Notes what the operator wants: of the daemon as a hold, of single instances as theirs.
+    /// Notes what the operator wants: of the daemon as its hold, of single instances as theirs.
     fn intend(
         &mut self,
         ctx: &mut Ctx,
@@ -80,21 +80,23 @@ impl Group {
         hold: Option<Hold>,
     ) {
         if address.all {
-            self.clear_operators();
+            self.clear_instance_holds();
             if let Some(hold) = hold {
                 return self.set_hold(ctx, hold);
             }
             if self.hold.as_ref().is_some_and(|hold| hold.state != state) {
-                self.end_hold(ctx);
+                self.end_holds(ctx);
             }
         }
-        let operator = (self.effective() != state).then_some(state);
+        let hold = hold.unwrap_or_else(|| Hold {
+            state,
+            by: String::new(),
+            time_ms: 0,
+            intent_generation: self.intent_generation(),
+        });
         for index in addressed {
-            if let Some(instance) = self.instances.get_mut(index) {
-                instance.operator = operator;
-            }
+            self.set_instance_hold(ctx, *index, hold.clone());
         }
-        ctx.out.changed(self.id);
     }
 
     fn stop(&mut self, ctx: &mut Ctx, ticket: Ticket, addressed: &[u32]) {

@@ -38,14 +38,7 @@ impl Group {
             self.supersede_restart(ctx, old.restart_generation);
         }
         if intended {
-            self.clear_operators();
-            if self
-                .hold
-                .as_ref()
-                .is_some_and(|h| h.intent_generation < new.intent_generation)
-            {
-                self.end_hold(ctx);
-            }
+            self.end_holds_before(ctx, new.intent_generation);
         }
         if let Some(order) = &mut self.order {
             order.restart_generation = new.restart_generation;
@@ -66,10 +59,10 @@ impl Group {
         };
         self.supersede_restart(ctx, old.restart_generation);
         if self.hold.is_some() {
-            self.end_hold(ctx);
+            self.end_holds(ctx);
         }
         self.candidate = None;
-        self.clear_operators();
+        self.clear_instance_holds();
         ctx.out.changed(self.id);
     }
 
@@ -81,14 +74,52 @@ impl Group {
         if in_force {
             self.hold = Some(hold);
         } else {
-            self.end_hold(ctx);
+            self.end_holds(ctx);
         }
         ctx.out.changed(self.id);
     }
 
-    pub(super) fn end_hold(&mut self, ctx: &mut Ctx) {
+    /// The same for one instance; there, a hold that says what counts for the daemon is none.
+    pub(super) fn set_instance_hold(&mut self, ctx: &mut Ctx, index: u32, hold: Hold) {
+        let wanted = self.effective();
+        let in_force = hold.state != wanted && hold.intent_generation >= self.intent_generation();
+        let instance = self.instances.get_mut(&index).filter(|_| in_force);
+        match instance {
+            Some(instance) => instance.hold = Some(hold),
+            None => self.end_instance_hold(ctx, index),
+        }
+        ctx.out.changed(self.id);
+    }
+
+    /// Ends every hold, those of instances too.
+    pub(super) fn end_holds(&mut self, ctx: &mut Ctx) {
         self.hold = None;
-        ctx.out.persist(Effect::HoldEnded { daemon: self.id });
+        self.clear_instance_holds();
+        let (daemon, index) = (self.id, None);
+        ctx.out.persist(Effect::HoldEnded { daemon, index });
+    }
+
+    /// A newer intent ends the holds that were set before it. One that knows of it already is newer.
+    fn end_holds_before(&mut self, ctx: &mut Ctx, intent_generation: i64) {
+        let older = |hold: &Option<Hold>| {
+            hold.as_ref()
+                .is_some_and(|hold| hold.intent_generation < intent_generation)
+        };
+        if older(&self.hold) {
+            return self.end_holds(ctx);
+        }
+        let ended = self.instances.iter().filter(|(_, one)| older(&one.hold));
+        for index in ended.map(|(index, _)| *index).collect::<Vec<_>>() {
+            self.end_instance_hold(ctx, index);
+        }
+    }
+
+    fn end_instance_hold(&mut self, ctx: &mut Ctx, index: u32) {
+        if let Some(instance) = self.instances.get_mut(&index) {
+            instance.hold = None;
+        }
+        let (daemon, index) = (self.id, Some(index));
+        ctx.out.persist(Effect::HoldEnded { daemon, index });
     }
 
     /// What should be: the hold if there is one, else what is desired.
@@ -100,9 +131,10 @@ impl Group {
         }
     }
 
-    pub(super) fn clear_operators(&mut self) {
+    /// The ledger is told with the daemon's own hold.
+    pub(super) fn clear_instance_holds(&mut self) {
         for instance in self.instances.values_mut() {
-            instance.operator = None;
+            instance.hold = None;
         }
     }
 

@@ -50,7 +50,10 @@ impl Group {
     }
 
     fn outcome(&self, ctx: &Ctx, restart_generation: i64) -> Option<RestartOutcome> {
-        let held = |instance: &Instance| instance.operator == Some(DesiredState::Stopped);
+        let held = |instance: &Instance| {
+            let hold = instance.hold.as_ref();
+            hold.is_some_and(|hold| hold.state == DesiredState::Stopped)
+        };
         if self.effective() == DesiredState::Stopped || self.instances.values().any(held) {
             return Some(RestartOutcome::Superseded);
         }

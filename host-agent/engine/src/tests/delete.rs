@@ -60,7 +60,10 @@ fn its_hold_ends_with_it() {
     sim.take_effects();
     sim.delete(1);
     let effects = [
-        Effect::HoldEnded { daemon: id(1) },
+        Effect::HoldEnded {
+            daemon: id(1),
+            index: None,
+        },
         Effect::Gone { daemon: id(1) },
     ];
     assert_eq!(sim.take_effects(), effects);

@@ -40,7 +40,13 @@ fn a_stop_holds_whatever_the_api_desires_until_its_next_intent() {
 
     // The desired state stays the same; the intent is newer all the same.
     sim.api_start(1);
-    assert_eq!(sim.take_effects()[0], Effect::HoldEnded { daemon: id(1) });
+    assert_eq!(
+        sim.take_effects()[0],
+        Effect::HoldEnded {
+            daemon: id(1),
+            index: None
+        }
+    );
     sim.settle();
     assert_eq!((sim.states(1), sim.view(1).hold), (vec![Running; 2], None));
     assert!(sim.holds.is_empty());
@@ -53,7 +59,13 @@ fn the_opposite_command_ends_the_hold() {
     sim.settle();
     sim.take_effects();
     let ticket = sim.command(Action::Start, &[1]);
-    assert_eq!(sim.take_effects()[0], Effect::HoldEnded { daemon: id(1) });
+    assert_eq!(
+        sim.take_effects()[0],
+        Effect::HoldEnded {
+            daemon: id(1),
+            index: None
+        }
+    );
     sim.settle();
     assert_eq!(sim.answer(ticket), Some(vec![Done; 2]));
     assert_eq!((sim.view(1).hold, sim.holds.len()), (None, 0));
@@ -126,7 +138,13 @@ fn a_hold_of_an_outdated_intent_is_taken_out_and_nothing_done() {
     let targets = vec![CommandTarget::Daemon(id(1))];
     let ticket = sim.request(Action::Stop, targets, Some(hold));
     assert_eq!(sim.answer(ticket), Some(vec![AbnormalTermination; 2]));
-    assert_eq!(sim.take_effects()[0], Effect::HoldEnded { daemon: id(1) });
+    assert_eq!(
+        sim.take_effects()[0],
+        Effect::HoldEnded {
+            daemon: id(1),
+            index: None
+        }
+    );
     assert_eq!(sim.states(1), [Running; 2]);
 }
 
@@ -205,4 +223,109 @@ fn a_single_instance_is_started_or_restarted_alone() {
     sim.api_stop(1);
     sim.settle();
     assert_eq!(sim.states(1), [Stopped; 2]);
+}
+
+#[test]
+fn a_held_instance_stays_held_when_the_worker_is_killed() {
+    let mut sim = running();
+    sim.command_one(Action::Stop, 1, 1);
+    sim.settle();
+    sim.kill_worker();
+    sim.settle();
+    assert_eq!(sim.states(1), [Running, Stopped]);
+    let held = sim.view(1).instances[1].hold.clone().unwrap();
+    assert_eq!(
+        (held.state, held.by.as_str()),
+        (DesiredState::Stopped, "root")
+    );
+    assert_eq!(
+        (sim.view(1).hold, sim.view(1).instances[0].hold.clone()),
+        (None, None)
+    );
+
+    // Another daemon's change ends nothing, the intent of this one does; the ledger hears of it.
+    sim.create(2, spec(|_| {}));
+    sim.settle();
+    assert_eq!(sim.states(1), [Running, Stopped]);
+    sim.take_effects();
+    sim.api_start(1);
+    let ended = Effect::HoldEnded {
+        daemon: id(1),
+        index: Some(1),
+    };
+    assert_eq!(sim.take_effects()[0], ended);
+    sim.settle();
+    assert_eq!(sim.states(1), [Running; 2]);
+    assert!(sim.holds.is_empty());
+}
+
+#[test]
+fn what_is_said_of_an_instance_counts_against_its_daemons_hold() {
+    let mut sim = running();
+    sim.command(Action::Stop, &[1]);
+    sim.settle();
+    sim.command_one(Action::Start, 1, 0);
+    sim.settle();
+    sim.kill_worker();
+    sim.settle();
+    assert_eq!(sim.states(1), [Running, Stopped]);
+    // The opposite command on the instance leaves the daemon's hold alone.
+    sim.command_one(Action::Stop, 1, 0);
+    sim.settle();
+    assert_eq!(sim.states(1), [Stopped; 2]);
+    assert_eq!(sim.holds.keys().collect::<Vec<_>>(), [&(id(1), None)]);
+}
+
+#[test]
+fn the_hold_on_an_instance_goes_with_it() {
+    let mut sim = running();
+    sim.command_one(Action::Stop, 1, 1);
+    sim.settle();
+    sim.update(1, spec(|d| d.processes = Some(1)));
+    sim.settle();
+    assert!(sim.holds.is_empty());
+    sim.update(1, spec(|d| d.processes = Some(2)));
+    sim.settle();
+    assert_eq!(sim.states(1), [Running; 2]);
+
+    // A hold of the ledger on an instance there is not any more is taken out.
+    sim.command_one(Action::Stop, 1, 1);
+    sim.settle();
+    sim.want.get_mut(&id(1)).unwrap().spec = spec(|d| d.processes = Some(1));
+    sim.kill_worker();
+    sim.settle();
+    assert!(sim.holds.is_empty());
+    assert_eq!(sim.states(1), [Running]);
+}
+
+#[test]
+fn a_hold_counts_by_the_intent_its_operator_saw() {
+    let hold = |intent_generation| Hold {
+        state: DesiredState::Stopped,
+        by: "root".to_owned(),
+        time_ms: 1,
+        intent_generation,
+    };
+    for target in [
+        CommandTarget::Daemon(id(1)),
+        CommandTarget::Instance(slot(1, 1)),
+    ] {
+        let mut sim = running();
+        sim.api_start(1);
+        sim.settle();
+        sim.take_effects();
+        // Outdated when it comes: nothing is done.
+        sim.request(Action::Stop, vec![target], Some(hold(1)));
+        sim.settle();
+        assert_eq!(sim.states(1), [Running; 2], "{target:?}");
+        // The operator saw an intent that comes here only now: it ends nothing.
+        sim.request(Action::Stop, vec![target], Some(hold(3)));
+        sim.settle();
+        sim.api_start(1);
+        sim.settle();
+        assert_eq!(sim.states(1)[1], Stopped, "{target:?}");
+        sim.api_start(1);
+        sim.settle();
+        assert_eq!(sim.states(1), [Running; 2], "{target:?}");
+    }
 }

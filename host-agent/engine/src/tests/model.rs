@@ -161,14 +161,14 @@ impl ReferenceStateMachine for Reference {
                     with(n, &|d| d.local_one(*index, wanted));
                 }
             }
-            Step::KillWorker => state.daemons.values_mut().for_each(|d| d.operators.clear()),
             Step::Delete(n) => drop(state.daemons.remove(n)),
             Step::Shutdown => state.over = true,
             Step::Create(_)
             | Step::End(..)
             | Step::Spawns(..)
             | Step::Resolves(..)
-            | Step::Pass(_) => {}
+            | Step::Pass(_)
+            | Step::KillWorker => {}
         }
         state
     }
@@ -293,8 +293,16 @@ impl StateMachineTest for Host {
             assert_eq!(sim.states(*n), expected, "daemon {n}");
             let running = |state| state == DesiredState::Running;
             assert_eq!(view.hold.map(|hold| running(hold.state)), daemon.hold);
-            let ledger = sim.holds.get(&id(*n)).map(|hold| running(hold.state));
-            assert_eq!(ledger, daemon.hold, "the ledger's hold");
+            let ledger = |index| {
+                sim.holds
+                    .get(&(id(*n), index))
+                    .map(|hold| running(hold.state))
+            };
+            assert_eq!(ledger(None), daemon.hold, "the ledger's hold");
+            for index in 0..4 {
+                let own = daemon.operators.get(&index).copied();
+                assert_eq!(ledger(Some(index)), own, "the ledger's hold on {index}");
+            }
             assert_eq!(view.settled_restart_generation, daemon.restarts);
         }
         for (run, child) in &sim.children {

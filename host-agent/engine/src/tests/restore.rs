@@ -101,7 +101,13 @@ fn a_hold_that_a_newer_intent_ended_meanwhile_is_taken_out() {
     sim.want.get_mut(&id(1)).unwrap().intent_generation += 1;
     sim.take_effects();
     sim.kill_worker();
-    assert_eq!(sim.take_effects()[0], Effect::HoldEnded { daemon: id(1) });
+    assert_eq!(
+        sim.take_effects()[0],
+        Effect::HoldEnded {
+            daemon: id(1),
+            index: None
+        }
+    );
     sim.settle();
     assert_eq!(sim.states(1), [Running; 2]);
 }

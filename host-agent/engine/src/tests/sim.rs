@@ -72,7 +72,7 @@ pub(super) struct Sim {
     pub(super) want: BTreeMap<DaemonId, DesiredDaemon>,
     pub(super) revision: i64,
     /// The ledger's other half.
-    pub(super) holds: BTreeMap<DaemonId, Hold>,
+    pub(super) holds: BTreeMap<(DaemonId, Option<u32>), Hold>,
     pub(super) settled: BTreeMap<DaemonId, (i64, RestartOutcome)>,
     pub(super) habits: BTreeMap<DaemonId, Habit>,
     pub(super) children: BTreeMap<Run, Child>,

@@ -149,6 +149,7 @@ pub(in crate::link) fn entry(id: DaemonId, revision: i64, gone: bool, version: u
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,
+                hold: None,
             }],
         },
         spec: Arc::new(spec("true")),

@@ -58,6 +58,7 @@ fn instance(state: InstanceState) -> InstanceView {
         restart_count: 0,
         last_exit: None,
         next_start: None,
+        hold: None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Core {
                 revision,
                 spec,
             } => self.queries.check(daemon, revision, spec),
-            Effect::HoldEnded { daemon } => self.journal.hold_ended(daemon),
+            Effect::HoldEnded { daemon, index } => self.journal.hold_ended(daemon, index),
             Effect::Settled {
                 daemon,
                 restart_generation,

@@ -158,7 +158,9 @@ impl Sim {
                     },
                 );
             }
-            Effect::HoldEnded { daemon } => drop(self.holds.remove(&daemon)),
+            Effect::HoldEnded { daemon, index } => self
+                .holds
+                .retain(|(of, own), _| *of != daemon || index.is_some() && index != *own),
             Effect::Settled {
                 daemon,
                 restart_generation,

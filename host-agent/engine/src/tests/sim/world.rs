@@ -74,29 +74,17 @@ impl Sim {
 
     pub(in crate::tests) fn delete(&mut self, n: u8) {
         self.want.remove(&id(n));
-        self.holds.remove(&id(n));
+        self.holds.retain(|(of, _), _| *of != id(n));
         self.desire();
     }
 
     /// A local command on whole daemons, with its hold in the ledger first.
     pub(in crate::tests) fn command(&mut self, action: Action, daemons: &[u8]) -> Ticket {
-        let state = match action {
-            Action::Stop => Some(DesiredState::Stopped),
-            Action::Start | Action::Restart => Some(DesiredState::Running),
-            Action::Signal(_) => None,
-        };
         let mut hold = None;
         for n in daemons {
-            if let (Some(state), Some(daemon)) = (state, self.want.get(&id(*n))) {
-                let intent_generation = daemon.intent_generation;
-                let by = "root".to_owned();
-                let written = Hold {
-                    state,
-                    by,
-                    time_ms: 7,
-                    intent_generation,
-                };
-                self.holds.insert(id(*n), written.clone());
+            if let Some(written) = self.hold(&action, *n) {
+                self.holds.retain(|(of, _), _| *of != id(*n));
+                self.holds.insert((id(*n), None), written.clone());
                 hold = Some(written);
             }
         }
@@ -107,9 +95,26 @@ impl Sim {
         self.request(action, targets, hold)
     }
 
-    /// A local command on one instance.
+    /// A local command on one instance, with its hold in the ledger first.
     pub(in crate::tests) fn command_one(&mut self, action: Action, n: u8, index: u32) -> Ticket {
-        self.request(action, vec![CommandTarget::Instance(slot(n, index))], None)
+        let hold = self.hold(&action, n);
+        if let Some(written) = &hold {
+            self.holds.insert((id(n), Some(index)), written.clone());
+        }
+        self.request(action, vec![CommandTarget::Instance(slot(n, index))], hold)
+    }
+
+    fn hold(&self, action: &Action, n: u8) -> Option<Hold> {
+        Some(Hold {
+            state: match action {
+                Action::Stop => DesiredState::Stopped,
+                Action::Start | Action::Restart => DesiredState::Running,
+                Action::Signal(_) => return None,
+            },
+            by: "root".to_owned(),
+            time_ms: 7,
+            intent_generation: self.want.get(&id(n))?.intent_generation,
+        })
     }
 
     pub(in crate::tests) fn request(
@@ -148,7 +153,11 @@ impl Sim {
         });
         let restore = Input::Restore {
             desired: self.want.values().cloned().collect(),
-            holds: self.holds.clone().into_iter().collect(),
+            holds: self
+                .holds
+                .iter()
+                .map(|((id, index), hold)| (*id, *index, hold.clone()))
+                .collect(),
             settled: self
                 .settled
                 .iter()
