@@ -18,5 +18,6 @@ mod multicall;
 mod own_log;
 mod python;
 mod same_calls;
+mod strangers;
 mod sudo;
 mod wire;
