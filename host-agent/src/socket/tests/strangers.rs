@@ -84,7 +84,11 @@ fn no_method_shows_or_moves_what_is_anothers() {
         }
     }
     assert!(named > 40, "{named}");
-    assert_eq!(fake.own_log.last(99), b"secret\n", "the agent's log was cleared");
+    assert_eq!(
+        fake.own_log.last(99),
+        b"secret\n",
+        "the agent's log was cleared"
+    );
     let world = fake.world();
     assert!(world.asked.is_empty(), "{:?}", world.asked);
     assert_eq!(world.daemons[&id].lost, 0, "its log was cleared");
