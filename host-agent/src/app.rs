@@ -15,10 +15,12 @@ use crate::{link, own_log};
 mod agent;
 mod status;
 mod stop;
+mod upgrade;
 mod worker;
 
 pub(crate) use self::status::status;
 pub(crate) use self::stop::stop_daemons;
+pub(crate) use self::upgrade::upgrade;
 pub(crate) use self::worker::worker;
 
 /// Where the token may stand, besides a file and stdin. Never in an argument: those can be read by everybody.

@@ -84,6 +84,8 @@ enum Command {
     Status,
     /// Stop what runs on this host
     Stop(Stop),
+    /// Let the agent become the program that now lies in its place; daemons go on running
+    Upgrade,
     /// Check the configuration and print what it means
     CheckConfig,
     /// The client of the local socket, as under the name `supervisorctl`
@@ -129,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Enroll(order) => app::enroll(&settings, &order),
         Command::Status => app::status(&settings, &caller),
         Command::Stop(Stop { daemons: _ }) => app::stop_daemons(&settings),
+        Command::Upgrade => app::upgrade(&settings, cli.common.worker_args()),
         Command::CheckConfig => app::check_config(&settings, &caller),
         Command::Supervisorctl => Ok(supervisorctl::main(args.skip(1))),
     };

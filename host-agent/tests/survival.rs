@@ -15,3 +15,5 @@ mod kills;
 mod life;
 #[path = "survival/unprivileged.rs"]
 mod unprivileged;
+#[path = "survival/upgrade.rs"]
+mod upgrade;

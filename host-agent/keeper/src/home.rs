@@ -16,8 +16,8 @@ use crate::{KeeperConfig, KeeperError};
 /// The keeper's directories, locked for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Home {
-    run_dir: PathBuf,
-    _locks: [OwnedFd; 2],
+    dirs: [PathBuf; 2],
+    locks: [OwnedFd; 2],
 }
 
 impl Home {
@@ -28,17 +28,40 @@ impl Home {
         make_dir(state_dir, 0o700)?;
         let state = lock(&state_dir.join("lock"), OFlags::CREATE)?;
         let run = lock(&make_dir(run_dir, 0o755)?, OFlags::DIRECTORY)?;
+        Self::with_locks(config, [state, run])
+    }
+
+    /// Moves into directories that the keeper before has locked.
+    pub(crate) fn with_locks(
+        config: &KeeperConfig,
+        locks: [OwnedFd; 2],
+    ) -> Result<Self, KeeperError> {
+        let run_dir = &config.run_dir;
         make_dir(&run_dir.join("records"), 0o700)?;
         make_dir(&run_dir.join("fifo"), 0o700)?;
         Ok(Self {
-            run_dir: run_dir.clone(),
-            _locks: [state, run],
+            dirs: config.dirs(),
+            locks,
         })
+    }
+
+    /// The state directory and the run directory.
+    pub(crate) fn dirs(&self) -> &[PathBuf; 2] {
+        &self.dirs
+    }
+
+    /// Their locks.
+    pub(crate) fn locks(&self) -> &[OwnedFd; 2] {
+        &self.locks
+    }
+
+    fn run_dir(&self) -> &Path {
+        &self.dirs[1]
     }
 
     /// Where run records lie.
     pub(crate) fn records(&self) -> PathBuf {
-        self.run_dir.join("records")
+        self.run_dir().join("records")
     }
 
     /// Binds the local socket, open to everyone: the worker judges who is at the other end.
@@ -63,7 +86,7 @@ impl Home {
 
     /// Writes `NAME.pid` (one decimal number), replacing it whole.
     pub(crate) fn write_pid(&self, name: &str, pid: i32) -> Result<(), KeeperError> {
-        let path = self.run_dir.join(format!("{name}.pid"));
+        let path = self.run_dir().join(format!("{name}.pid"));
         let tmp = path.with_extension("pid.tmp");
         let write = || {
             let mut file = File::create(&tmp)?;
@@ -75,7 +98,7 @@ impl Home {
 
     /// Removes the pid files and the socket: nobody answers there any more.
     pub(crate) fn leave(&self) {
-        for path in ["keeper.pid", "worker.pid"].map(|name| self.run_dir.join(name)) {
+        for path in ["keeper.pid", "worker.pid"].map(|name| self.run_dir().join(name)) {
             // What is not there need not be removed, and a left file harms nobody.
             let _ = std::fs::remove_file(path);
         }
@@ -83,7 +106,7 @@ impl Home {
     }
 
     fn socket(&self) -> PathBuf {
-        self.run_dir.join("supervisor.sock")
+        self.run_dir().join("supervisor.sock")
     }
 }
 

@@ -1,7 +1,9 @@
 //! The keeper's loop: one poll, then whatever it found, then again.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,21 +13,29 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Signal, getpid, getrlimit, set_child_subreaper, umask};
 
 use crate::children::{self, Children, MAX_KEPT};
+use crate::handover::Handover;
 use crate::home::Home;
 use crate::line::{FRAMES_PER_TURN, Held};
 use crate::log::log;
+use crate::protocol::RunKey;
 use crate::worker::{Backoff, Fate, Program, STUCK, Worker};
 use crate::{KeeperConfig, KeeperError};
 
 /// How long the worker may take to end when asked to. Then it is killed.
 const TERMINATE_GRACE: Duration = Duration::from_secs(10);
+/// On this signal the keeper becomes the program that now lies in its place.
+const UPGRADE: Signal = Signal::USR2;
 /// How often to look whether a worker's main thread died without the rest of it: nothing tells us.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// See [`crate::run`].
 pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
     umask(0o022.into());
-    let home = Home::open(config)?;
+    let Place {
+        home,
+        listener,
+        fifos,
+    } = Place::find(config)?;
     let at = |what: &str| {
         let what = what.to_owned();
         move |source: io::Error| KeeperError::Io { what, source }
@@ -37,15 +47,21 @@ pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
         Signal::HUP,
         Signal::PIPE,
         Signal::CHILD,
+        UPGRADE,
     ];
     let signals = SignalFd::new(&signals).map_err(at("take signals"))?;
     set_child_subreaper(Some(getpid())).map_err(|e| at("become subreaper")(e.into()))?;
     children::list().map_err(at("list children (the kernel needs CONFIG_PROC_CHILDREN)"))?;
     let program = Program::this(&config.worker_args).map_err(at("open /proc/self/exe"))?;
-    let listener = home.listen()?;
+    let path = std::env::current_exe().map_err(at("look up its own program"))?;
     home.write_pid("keeper", getpid().as_raw_nonzero().get())?;
 
+    let mut held = Held::new(getrlimit(Resource::Nofile).current);
+    for (run, fifo) in fifos {
+        held.hold(run, Some(fifo));
+    }
     let mut keeper = Keeper {
+        path,
         children: Children::new(home.records(), MAX_KEPT),
         home,
         program,
@@ -53,16 +69,58 @@ pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
         worker: None,
         next_start: Instant::now(),
         backoff: Backoff::default(),
-        held: Held::new(getrlimit(Resource::Nofile).current),
+        held,
         scan_due: true,
         ending: None,
+        upgrading: None,
     };
     while keeper.turn(&signals).map_err(at("wait for events"))? {}
     keeper.home.leave();
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a keeper begins with.
+struct Place {
+    home: Home,
+    listener: UnixListener,
+    fifos: Vec<(RunKey, OwnedFd)>,
+}
+
+impl Place {
+    /// What the keeper before left, if this program takes its place; else a home of its own.
+    fn find(config: &KeeperConfig) -> Result<Self, KeeperError> {
+        match Handover::take() {
+            Ok(Some(left)) if left.dirs == config.dirs() => {
+                log("took the place of the keeper before; programs ran on");
+                return Ok(Self {
+                    home: Home::with_locks(config, left.locks)?,
+                    listener: left.listener.into(),
+                    fifos: left.fifos,
+                });
+            }
+            // What it held is closed here, and with it the old directories are given up.
+            Ok(Some(left)) => log(&format!(
+                "the keeper before lived in {} and {}: what runs there is left alone",
+                left.dirs[0].display(),
+                left.dirs[1].display()
+            )),
+            Ok(None) => {}
+            Err(error) => log(&format!(
+                "what the keeper before left is not understood: {error}"
+            )),
+        }
+        let home = Home::open(config)?;
+        Ok(Self {
+            listener: home.listen()?,
+            home,
+            fifos: Vec::new(),
+        })
+    }
+}
+
 struct Keeper {
+    /// Where this program lay when it was started; what lies there later is the next one.
+    path: PathBuf,
     home: Home,
     program: Program,
     listener: UnixListener,
@@ -75,6 +133,8 @@ struct Keeper {
     scan_due: bool,
     /// When the keeper was told to end.
     ending: Option<Instant>,
+    /// When it was told to become the program that now lies in its place.
+    upgrading: Option<Instant>,
 }
 
 impl Keeper {
@@ -83,6 +143,9 @@ impl Keeper {
         if self.worker.is_none() {
             if self.ending.is_some() {
                 return Ok(false);
+            }
+            if self.upgrading.take().is_some() {
+                self.upgrade();
             }
             if self.next_start <= Instant::now() {
                 self.start_worker();
@@ -130,10 +193,35 @@ impl Keeper {
         if end && self.ending.is_none() {
             log("told to end; programs run on");
             self.ending = Some(Instant::now());
-            if let Some(worker) = &mut self.worker {
-                worker.terminate_due = true;
-            }
+            self.end_worker();
         }
+        if number == UPGRADE.as_raw() && self.ending.or(self.upgrading).is_none() {
+            log("told to become a newer program; programs run on");
+            self.upgrading = Some(Instant::now());
+            self.end_worker();
+        }
+    }
+
+    fn end_worker(&mut self) {
+        if let Some(worker) = &mut self.worker {
+            worker.terminate_due = true;
+        }
+    }
+
+    /// Returns only if it failed: then everything goes on as before.
+    fn upgrade(&self) {
+        let left = Handover {
+            dirs: self.home.dirs().clone(),
+            locks: self.home.locks().each_ref().map(OwnedFd::as_fd),
+            listener: self.listener.as_fd(),
+            fifos: self.held.fifos().collect(),
+        };
+        let args: Vec<_> = std::env::args_os().collect();
+        let error = left.execute(&self.path, &args);
+        log(&format!(
+            "{} can not be executed: {error}; the old program goes on",
+            self.path.display()
+        ));
     }
 
     fn start_worker(&mut self) {
@@ -159,7 +247,10 @@ impl Keeper {
         let Some(worker) = &mut self.worker else {
             return;
         };
-        let asked = self.ending.map_or(Duration::ZERO, |at| at.elapsed());
+        let asked = self
+            .ending
+            .or(self.upgrading)
+            .map_or(Duration::ZERO, |at| at.elapsed());
         if asked >= TERMINATE_GRACE {
             worker.kill();
         }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 mod channel;
 mod children;
+mod handover;
 mod home;
 mod keeper;
 mod line;
@@ -30,6 +31,12 @@ pub struct KeeperConfig {
     pub run_dir: PathBuf,
     /// The worker's arguments, without the program's own name.
     pub worker_args: Vec<OsString>,
+}
+
+impl KeeperConfig {
+    fn dirs(&self) -> [PathBuf; 2] {
+        [self.state_dir.clone(), self.run_dir.clone()]
+    }
 }
 
 /// Why the keeper could not do its work.
@@ -62,7 +69,8 @@ pub enum KeeperError {
     },
 }
 
-/// Runs until SIGTERM or SIGINT. Programs that run then go on running.
+/// Runs until SIGTERM or SIGINT. Programs that run then go on running. On SIGUSR2 it ends the worker and becomes the
+/// program that now lies where it was started from: pid, children, locks, socket and FIFOs stay.
 ///
 /// Call it from the main thread of a process without other threads.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -36,7 +36,12 @@ impl Held {
         }
     }
 
-    fn hold(&mut self, run: RunKey, fifo: Option<OwnedFd>) {
+    /// All that is held, by whose it is.
+    pub(crate) fn fifos(&self) -> impl Iterator<Item = (RunKey, BorrowedFd<'_>)> {
+        self.fifos.iter().map(|(run, fifo)| (*run, fifo.as_fd()))
+    }
+
+    pub(crate) fn hold(&mut self, run: RunKey, fifo: Option<OwnedFd>) {
         let full = self.fifos.len() >= self.max && !self.fifos.contains_key(&run);
         match fifo {
             Some(fifo) if !full => drop(self.fifos.insert(run, fifo)),

@@ -1,9 +1,8 @@
 //! The worker as a process: starting it, seeing that it is gone, and how soon the next one may come.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
+use crate::handover::{c_string, environment};
 use crate::worker_end::{LINE_FD, LISTENER_FD};
 
 /// A worker that lived this long was not broken from the start: the next one comes at once.
@@ -41,9 +41,7 @@ impl Program {
         let name = std::env::args_os().next().unwrap_or("host-agent".into());
         let argv = [&name].into_iter().chain(args);
         let argv = argv.map(|arg| c_string(&[arg])).collect::<Result<_, _>>()?;
-        let env = std::env::vars_os();
-        let env = env.map(|(key, value)| c_string(&[&key, OsStr::new("="), &value]));
-        let env = env.collect::<Result<_, _>>()?;
+        let env = environment()?;
         Ok(Self { exe, argv, env })
     }
 
@@ -59,11 +57,6 @@ impl Program {
         })?;
         Ok(Worker::new(child, line))
     }
-}
-
-fn c_string(parts: &[&OsStr]) -> io::Result<CString> {
-    let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-    Ok(CString::new(bytes.concat())?)
 }
 
 /// A worker that was started and is not known to be gone.

@@ -16,6 +16,9 @@ use crate::spawn::record::pid_of;
 /// killed by it; it is sent again and again. No terminal sends it.
 pub(super) const STOP_DAEMONS: Signal = Signal::URG;
 
+/// Signal on which the keeper becomes the program that lies in its place.
+pub(super) const UPGRADE: Signal = Signal::USR2;
+
 /// One of the agent's two processes.
 #[derive(Debug)]
 pub(super) struct Process {

@@ -113,18 +113,24 @@ impl Agent {
     /// An agent that is not root, wherever the tests run as root: its programs are copied to where it can reach them, its
     /// directories are its own.
     pub(crate) fn unprivileged(daemons: &[&Daemon], uid: u32) -> Self {
-        let mut agent = Self::new(daemons);
+        let mut agent = Self::from_copies(daemons);
         agent.uid = Some(uid);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(agent.dir.path(), open).unwrap();
+        agent.give_away();
+        agent.start();
+        agent
+    }
+
+    /// An agent that is not started yet, and whose programs are the test's to replace.
+    pub(crate) fn from_copies(daemons: &[&Daemon]) -> Self {
+        let mut agent = Self::new(daemons);
         let bin = agent.path("bin");
         fs::create_dir(&bin).unwrap();
         for name in ["host-agent", "zhylon-exec"] {
             fs::copy(agent.bin.join(name), bin.join(name)).unwrap();
         }
         agent.bin = bin;
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(agent.dir.path(), open).unwrap();
-        agent.give_away();
-        agent.start();
         agent
     }
 
@@ -300,6 +306,20 @@ impl Agent {
     pub(crate) fn stop_daemons(&self) -> Output {
         self.program()
             .args(["stop", "--daemons", "--config"])
+            .arg(self.path("agent.toml"))
+            .output()
+            .unwrap()
+    }
+
+    /// `host-agent upgrade`.
+    pub(crate) fn upgrade(&self) -> Output {
+        self.upgrade_by(&self.bin.join("host-agent"))
+    }
+
+    /// The same, asked for by the program in another place.
+    pub(crate) fn upgrade_by(&self, program: &Path) -> Output {
+        Command::new(program)
+            .args(["upgrade", "--config"])
             .arg(self.path("agent.toml"))
             .output()
             .unwrap()

@@ -39,7 +39,7 @@ fn contents(agent: &Agent, name: &str) -> String {
 }
 
 /// The worker has been told all that was kept, and how many FIFOs are held.
-fn held(agent: &Agent, count: &str) {
+pub(crate) fn held(agent: &Agent, count: &str) {
     let question = || Some(agent.ask("held")).filter(|held| held != "-");
     assert_eq!(until("all is told", question), count);
 }

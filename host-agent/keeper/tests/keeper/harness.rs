@@ -13,6 +13,8 @@ use host_agent_sys::process::{Stat, stat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+/// Name of the program's copy in the agent's directory.
+const PROGRAM: &str = "program";
 /// Far more than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,8 +40,21 @@ pub(crate) struct Agent {
 impl Agent {
     /// A keeper whose worker answers.
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// The same, from a copy of the program that is the test's to replace: [`Self::program_file`].
+    pub(crate) fn start_from_a_copy() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = RefCell::new(spawn_keeper(&dir, "state"));
+        // By another process: see `replace` of the upgrade's tests.
+        let mut copy = Command::new("cp");
+        let copied = copy.arg(fixture()).arg(dir.path().join(PROGRAM)).status();
+        assert!(copied.unwrap().success());
+        Self::start_in(dir)
+    }
+
+    fn start_in(dir: TempDir) -> Self {
+        let keeper = RefCell::new(spawn_keeper(&dir, "state", &[]));
         let agent = Self {
             dir,
             keeper,
@@ -49,13 +64,23 @@ impl Agent {
         agent
     }
 
+    /// Where the copy lies.
+    pub(crate) fn program_file(&self) -> PathBuf {
+        self.dir.path().join(PROGRAM)
+    }
+
     pub(crate) fn start_keeper_again(&self) {
-        *self.keeper.borrow_mut() = spawn_keeper(&self.dir, "state");
+        *self.keeper.borrow_mut() = spawn_keeper(&self.dir, "state", &[]);
+    }
+
+    /// The same, with a variable in its environment.
+    pub(crate) fn start_keeper_with(&self, variable: &str, value: &str) {
+        *self.keeper.borrow_mut() = spawn_keeper(&self.dir, "state", &[(variable, value)]);
     }
 
     /// Starts one more keeper with the same run_dir, and returns what it said before it failed.
     pub(crate) fn second_keeper(&self, state: &str) -> String {
-        let mut keeper = spawn_keeper(&self.dir, state);
+        let mut keeper = spawn_keeper(&self.dir, state, &[]);
         assert_eq!(keeper.ended(), Some(1));
         self.log()
     }
@@ -157,12 +182,15 @@ impl Drop for Keeper {
     }
 }
 
-fn spawn_keeper(dir: &TempDir, state: &str) -> Keeper {
+fn spawn_keeper(dir: &TempDir, state: &str, variables: &[(&str, &str)]) -> Keeper {
     let log = File::create(dir.path().join("keeper.log")).unwrap();
-    let mut keeper = Command::new(fixture());
+    let copy = dir.path().join(PROGRAM);
+    let program = if copy.exists() { copy } else { fixture() };
+    let mut keeper = Command::new(program);
     keeper.arg("keeper");
     keeper.env("KEEPER_TEST_DIR", dir.path());
     keeper.env("KEEPER_TEST_STATE", state);
+    keeper.envs(variables.iter().copied());
     keeper
         .stdin(Stdio::null())
         .stdout(Stdio::null())

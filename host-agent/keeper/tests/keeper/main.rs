@@ -6,3 +6,5 @@ mod ends;
 mod harness;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod upgrade;
