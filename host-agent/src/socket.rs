@@ -6,8 +6,10 @@ pub(crate) mod fault;
 
 mod admission;
 mod alias;
+mod catalogue;
 mod codec;
 mod command;
+mod config_info;
 mod door;
 mod follow;
 mod http;
@@ -150,5 +152,9 @@ async fn serve_door<D: Door>(
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 #[cfg(test)]
 pub(crate) mod tests;

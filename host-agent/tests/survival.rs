@@ -7,6 +7,8 @@
 
 #[path = "survival/agent.rs"]
 mod agent;
+#[path = "survival/door.rs"]
+mod door;
 #[path = "survival/kills.rs"]
 mod kills;
 #[path = "survival/life.rs"]

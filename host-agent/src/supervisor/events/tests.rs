@@ -44,6 +44,7 @@ fn instance(index: u32, state: InstanceState) -> InstanceView {
         pid: 7,
         state,
         since: Time::new(Duration::from_secs(1)),
+        started: None,
         restart_count: 0,
         last_exit: None,
         next_start: None,
