@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
+use xtask::up::processes::Process;
 use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::tail_log_response::Event;
 use zhylon_proto::daemons::v1::{
@@ -20,6 +21,56 @@ pub fn draft(command: &str) -> Daemon {
         command: command.to_owned(),
         user: Some(me()),
         ..Daemon::default()
+    }
+}
+
+/// A draft that runs `command` as `user`.
+#[must_use]
+pub fn draft_of(user: &str, command: &str) -> Daemon {
+    Daemon {
+        user: Some(user.to_owned()),
+        ..draft(command)
+    }
+}
+
+/// The processes of a daemon at one moment, by pid and start time.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    id: String,
+    processes: Vec<Process>,
+}
+
+impl Watched {
+    /// Those that run once all of the daemon does.
+    pub async fn new(world: &World, id: &str) -> Self {
+        let pids = world.running(id).await;
+        let find = |pid: &i32| Process::find(*pid).expect("what is said to run lives");
+        Self {
+            id: id.to_owned(),
+            processes: pids.iter().map(find).collect(),
+        }
+    }
+
+    /// All of them live: nobody moved the daemon.
+    pub fn untouched(&self) {
+        for process in &self.processes {
+            assert!(process.lives(), "{}: {process:?} is gone", self.id);
+        }
+    }
+
+    /// None of them lives.
+    pub fn gone(&self) {
+        for process in &self.processes {
+            assert!(!process.lives(), "{}: {process:?} lives", self.id);
+        }
+    }
+
+    /// None of them lives, and as many others run in their place.
+    pub async fn restarted(&self, world: &World) -> Self {
+        self.gone();
+        let now = Self::new(world, &self.id).await;
+        assert_eq!(now.processes.len(), self.processes.len(), "{}", self.id);
+        now
     }
 }
 
