@@ -43,11 +43,23 @@ pub struct Watched {
 impl Watched {
     /// Those that run once all of the daemon does.
     pub async fn new(world: &World, id: &str) -> Self {
-        let pids = world.running(id).await;
-        let find = |pid: &i32| Process::find(*pid).expect("what is said to run lives");
+        Self::other_than(world, id, &[]).await
+    }
+
+    async fn other_than(world: &World, id: &str, old: &[Process]) -> Self {
+        let find = |status: &DaemonStatus| -> Option<Vec<Process>> {
+            let pids = status.instances.iter().map(|instance| instance.pid);
+            let found: Option<Vec<Process>> = pids.map(Process::find).collect();
+            found.filter(|now| !now.iter().any(|process| old.contains(process)))
+        };
+        let status = world
+            .status(id, "running in new processes", |s| {
+                s.state() == InstanceState::Running && !s.reconciling && find(s).is_some()
+            })
+            .await;
         Self {
             id: id.to_owned(),
-            processes: pids.iter().map(find).collect(),
+            processes: find(&status).expect("they have just been there"),
         }
     }
 
@@ -68,7 +80,7 @@ impl Watched {
     /// None of them lives, and as many others run in their place.
     pub async fn restarted(&self, world: &World) -> Self {
         self.gone();
-        let now = Self::new(world, &self.id).await;
+        let now = Self::other_than(world, &self.id, &self.processes).await;
         assert_eq!(now.processes.len(), self.processes.len(), "{}", self.id);
         now
     }

@@ -8,5 +8,6 @@ mod e2e {
     mod reactphp;
     mod schema;
     mod survival;
+    mod trespass;
     mod viewers;
 }

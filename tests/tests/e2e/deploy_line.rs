@@ -38,6 +38,7 @@ fn the_documented_line_works_for_zhylon_and_all_of_it_for_an_administrator() {
         let world = World::installed(&machine);
         let mut daemon = draft_of("zhylon", "/bin/sh -c 'exec sleep 1000'");
         daemon.processes = Some(2);
+        daemon.start_seconds = Some(0);
         let id = world.create(daemon).await.id;
         plant(&machine, "zhylon");
 
@@ -140,13 +141,9 @@ async fn administrator(machine: &Machine, world: &World, id: &str) {
         (3, 3),
         "{said:?}"
     );
-    let held = world
-        .get(id)
-        .await
-        .status
-        .and_then(|status| status.local_hold);
+    let held = world.status(id, "held", |s| s.local_hold.is_some()).await;
     assert_eq!(
-        held.expect("a hold").by,
+        held.local_hold.expect("a hold").by,
         "anna (uid 2004) as root through sudo"
     );
     let said = sudo(&format!("start {both}"));
