@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use xtask::up::processes::Process;
+
 use crate::machine::Machine;
 
 /// Set inside, to the mount namespace outside: what is mounted must never be mounted there.
@@ -19,6 +21,8 @@ const BUILD: &str = "/media/build";
 const SOURCE: &str = "/media/source";
 /// The longest a story may take. What is killed then says how far it came.
 const LIMIT: Duration = Duration::from_secs(240);
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The first process of the namespace: waits for the test and reaps what others leave, as an init does.
 const INIT: &str = r#""$@"; exit $?"#;
 /// What a story must not share with the machine, whatever it may find there.
@@ -124,8 +128,12 @@ fn outside(name: &str) {
             None => format!("not done within {LIMIT:?}"),
         }
     );
-    for line in text.lines().filter(|line| line.contains("SKIPPED ")) {
-        let _ = writeln!(std::io::stdout().lock(), "\n{line}");
+    for line in text.lines() {
+        if line.contains("SKIPPED ") {
+            let _ = writeln!(std::io::stdout().lock(), "\n{line}");
+        } else {
+            println!("{line}");
+        }
     }
 }
 
@@ -144,6 +152,41 @@ fn inside<F: AsyncFnOnce(Machine)>(outside: &str, body: F) {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(body(machine));
+}
+
+/// The power goes: every process but init and this test is killed at once, `/run` is empty, and the kernel says that it
+/// is another boot.
+pub fn reboot() {
+    let own = std::process::id();
+    let others = || {
+        let entries = std::fs::read_dir("/proc").expect("/proc");
+        let numbers =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        numbers
+            .filter(|pid| *pid != 1 && *pid != own)
+            .filter_map(|pid| Process::find(pid.cast_signed()))
+            .collect::<Vec<_>>()
+    };
+    crate::eventually("nothing lives", || {
+        let living = others();
+        for process in &living {
+            process
+                .signal(rustix::process::Signal::KILL)
+                .expect("kill it");
+        }
+        living.is_empty().then_some(())
+    });
+    for entry in std::fs::read_dir("/run").expect("/run") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir_all(&path).expect("remove it");
+        } else {
+            std::fs::remove_file(&path).expect("remove it");
+        }
+    }
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("another id");
+    std::fs::write("/media/boot_id", uuid).expect("write it");
+    run(Command::new("mount").args(["--bind", "/media/boot_id", BOOT_ID]));
 }
 
 fn mount_namespace() -> String {

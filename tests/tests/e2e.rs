@@ -4,6 +4,7 @@ mod e2e {
     mod bad_input;
     mod deploy_line;
     mod first_minutes;
+    mod holds;
     mod local_door;
     mod reactphp;
     mod schema;
