@@ -2,6 +2,7 @@
 
 mod e2e {
     mod bad_input;
+    mod beside_supervisor;
     mod deploy_line;
     mod first_minutes;
     mod holds;

@@ -28,6 +28,16 @@ fn a_local_stop_outlives_kills_and_a_reboot() {
         let other = world.create(draft_of("site2", "sleep 1000")).await.id;
         let before = Watched::new(&world, &stopped).await;
         let others = Watched::new(&world, &other).await;
+        let mut partly = draft_of("site2", "sleep 1000");
+        partly.processes = Some(2);
+        let partly = world.create(partly).await.id;
+        world.running(&partly).await;
+        let bare = partly.trim_start_matches("h:");
+        let said = machine.shell(
+            "site2",
+            &format!("supervisorctl stop daemon-{bare}:daemon-{bare}_01"),
+        );
+        assert_eq!(said.code, 0, "{said:?}");
 
         let said = machine.shell("site1", &format!("supervisorctl stop daemon-{stopped}:*"));
         assert_eq!(said.code, 0, "{said:?}");
@@ -81,6 +91,16 @@ fn a_local_stop_outlives_kills_and_a_reboot() {
         assert!(again.status.success(), "{again:?}\n{}", world.log());
         Watched::new(&world, &other).await;
         assert_eq!(held(&world, &stopped).await, hold);
+        // One instance that was stopped alone stays so, alone.
+        let status = world
+            .status(&partly, "half running", |s| {
+                let states: Vec<_> = s.instances.iter().map(|i| i.state()).collect();
+                states == [InstanceState::Running, InstanceState::Stopped]
+            })
+            .await;
+        let hold_of = |index: usize| status.instances[index].local_hold.as_ref();
+        assert_eq!(hold_of(1).expect("a hold").by, "site2 (uid 2002)");
+        assert_eq!((hold_of(0), &status.local_hold), (None, &None));
         let said = machine.shell("site1", "supervisorctl status");
         assert_eq!(
             (said.code, said.out.matches(" STOPPED ").count()),
@@ -98,6 +118,14 @@ fn a_local_stop_outlives_kills_and_a_reboot() {
             .status(&stopped, "free", |s| s.local_hold.is_none())
             .await;
         assert_eq!(free.instances.len(), 2);
+        let start = world.ctl(&["daemon", "start", &partly, "--wait"]);
+        assert!(start.status.success());
+        world
+            .status(&partly, "free", |s| {
+                s.instances.iter().all(|i| i.local_hold.is_none())
+            })
+            .await;
+        world.running(&partly).await;
         Watched::new(&world, &stopped).await;
     });
 }
