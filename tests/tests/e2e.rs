@@ -6,6 +6,7 @@ mod e2e {
     mod deploy_line;
     mod first_minutes;
     mod holds;
+    mod laravel;
     mod local_door;
     mod reactphp;
     mod schema;

@@ -256,6 +256,9 @@ async fn wide_rule(
         "bob",
         "bob ALL=(root) NOPASSWD: /usr/local/bin/supervisorctl\n",
     );
+    let conf = "[supervisorctl]\nserverurl=unix:///run/zhylon-agent/supervisor.sock\n";
+    let path = machine.home("bob").join("supervisord.conf");
+    machine.write("bob", &path, conf, 0o644);
     for other in others {
         let bare = other.trim_start_matches("h:");
         for words in [
