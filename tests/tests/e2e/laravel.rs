@@ -16,8 +16,12 @@ use zhylon_tests::{World, eventually, php, skip};
 
 /// The documented habit.
 const WORKER: &str = "php artisan queue:work --sleep=0.1";
-/// The same as people write it who know shells better than process managers.
-const WRAPPED: &str = r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1""#;
+/// The same as people write it who know shells better than process managers; Debian 12's bash becomes the worker then …
+const WRAPPED: &str =
+    r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1""#;
+/// … and with this it stays above it.
+const BELOW: &str =
+    r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1; echo ended""#;
 
 /// One run of a job, as the application's own table tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +50,9 @@ fn a_deploy_finishes_the_running_job_and_goes_on_with_the_new_code() {
         let app = App::deploy_first(&machine);
         let world = World::installed(&machine);
         queue(&machine, &world, &app).await;
-        wrapped_in_a_shell(&machine, &world, &app).await;
+        for (line, first_job) in [(WRAPPED, 5), (BELOW, 8)] {
+            wrapped_in_a_shell(&machine, &world, &app, line, first_job).await;
+        }
         websockets(&machine, &world, &app).await;
     });
 }
@@ -91,37 +97,39 @@ async fn queue(machine: &Machine, world: &World, app: &App<'_>) {
     assert_eq!((exit.code, exit.killed_after_grace), (0, false), "{exit:?}");
 }
 
-/// The shell dies of the first signal; what counts is the worker below it.
-async fn wrapped_in_a_shell(machine: &Machine, world: &World, app: &App<'_>) {
-    let id = world.create(app.daemon(WRAPPED)).await.id;
-    world.running(&id).await;
-    app.artisan("demo:push 5 2 1.5");
-    let run = app.running(5);
-    let old = app.workers();
-    assert_eq!(old.len(), 1, "{old:?}");
+/// The shell dies of the first signal; what counts is the worker, above all one below the shell. Three jobs.
+async fn wrapped_in_a_shell(
+    machine: &Machine,
+    world: &World,
+    app: &App<'_>,
+    line: &str,
+    job: u32,
+) {
+    let id = world.create(app.daemon(line)).await.id;
+    let pids = world.running(&id).await;
+    app.artisan(&format!("demo:push {job} 2 1.5"));
+    let run = app.running(job);
+    assert_eq!(app.workers().len(), 1, "{:?}", app.workers());
+    assert_eq!(pids.contains(&run.pid), line == WRAPPED, "{line}: {pids:?}");
     let said = machine.shell(
         "zhylon",
         &format!("sudo -S supervisorctl restart daemon-{id}:*"),
     );
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(
-        app.runs()
-            .iter()
-            .any(|r| r.job == 5 && r.done && r.pid == run.pid),
-        "no grace: {:?}",
-        app.runs()
-    );
-    assert!(!app.workers().contains_key(&run.pid), "an orphan");
-    let runs = app.all_done(6);
-    assert_ne!(runs[5].pid, run.pid);
-    assert_eq!(app.workers().len(), 1, "an orphan works beside the new one");
+    let runs = app.runs();
+    let first = Run { done: true, ..run };
+    assert!(runs.contains(&first), "{line}: no grace: {runs:?}");
+    assert!(!app.workers().contains_key(&first.pid), "{line}: an orphan");
+    let runs = app.all_done(job + 1);
+    assert_ne!(runs.last().expect("the last").pid, first.pid, "{line}");
+    assert_eq!(app.workers().len(), 1, "{line}: an orphan beside the new one");
 
-    app.artisan("demo:push 7 1 1.5");
-    app.running(7);
+    app.artisan(&format!("demo:push {} 1 1.5", job + 2));
+    app.running(job + 2);
     let said = machine.shell("zhylon", &format!("supervisorctl stop daemon-{id}:*"));
     assert_eq!(said.code, 0, "{said:?}");
-    assert_eq!(app.workers(), BTreeMap::new(), "an orphan");
-    app.all_done(7);
+    assert_eq!(app.workers(), BTreeMap::new(), "{line}: an orphan");
+    app.all_done(job + 2);
 }
 
 async fn websockets(machine: &Machine, world: &World, app: &App<'_>) {
