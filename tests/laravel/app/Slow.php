@@ -15,16 +15,18 @@ class Slow implements \Illuminate\Contracts\Queue\ShouldQueue
 
     public function handle(): void
     {
-        $run = DB::table('runs')->insertGetId([
-            'job' => $this->number,
-            'release' => basename(dirname(__DIR__)),
-            'pid' => getmypid(),
-        ]);
+        [$release, $pid] = [basename(dirname(__DIR__)), getmypid()];
+        $run = DB::table('runs')->insertGetId(['job' => $this->number, 'release' => $release, 'pid' => $pid]);
+        // For those who wait for it: a file is there at once.
+        $running = env('APP_SHARED') . "/running-$this->number";
+        file_put_contents("$running.new", "$release $pid");
+        rename("$running.new", $running);
         $end = microtime(true) + $this->seconds;
         // A stop signal wakes a sleeper up.
         while (($left = $end - microtime(true)) > 0) {
             usleep((int) ($left * 1e6));
         }
         DB::table('runs')->where('id', $run)->update(['done' => 1]);
+        unlink($running);
     }
 }

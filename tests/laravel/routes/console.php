@@ -32,10 +32,10 @@ Artisan::command('demo:tables', function () {
     });
 });
 
-Artisan::command('demo:push {first} {count} {seconds}', function () {
-    $first = (int) $this->argument('first');
-    for ($n = $first; $n < $first + (int) $this->argument('count'); $n++) {
-        App\Slow::dispatch($n, (float) $this->argument('seconds'));
+// One job for each number of seconds.
+Artisan::command('demo:push {first} {seconds*}', function () {
+    foreach ($this->argument('seconds') as $n => $seconds) {
+        App\Slow::dispatch((int) $this->argument('first') + $n, (float) $seconds);
     }
 });
 

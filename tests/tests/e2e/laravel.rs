@@ -17,8 +17,7 @@ use zhylon_tests::{World, eventually, php, skip};
 /// The documented habit.
 const WORKER: &str = "php artisan queue:work --sleep=0.1";
 /// The same as people write it who know shells better than process managers; Debian 12's bash becomes the worker then …
-const WRAPPED: &str =
-    r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1""#;
+const WRAPPED: &str = r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1""#;
 /// … and with this it stays above it.
 const BELOW: &str =
     r#"bash -c "cd /srv/app/current && php artisan queue:work --sleep=0.1; echo ended""#;
@@ -61,7 +60,8 @@ async fn queue(machine: &Machine, world: &World, app: &App<'_>) {
     let id = world.create(app.daemon(WORKER)).await.id;
     let first = Watched::new(world, &id).await;
     assert_eq!(app.directories(), ["/srv/app/releases/one"]);
-    app.artisan("demo:push 1 4 1.0");
+    app.prepare("two");
+    app.artisan("demo:push 1 3.0 0.3 0.3 0.3");
     app.running(1);
 
     app.deploy("two");
@@ -98,16 +98,10 @@ async fn queue(machine: &Machine, world: &World, app: &App<'_>) {
 }
 
 /// The shell dies of the first signal; what counts is the worker, above all one below the shell. Three jobs.
-async fn wrapped_in_a_shell(
-    machine: &Machine,
-    world: &World,
-    app: &App<'_>,
-    line: &str,
-    job: u32,
-) {
+async fn wrapped_in_a_shell(machine: &Machine, world: &World, app: &App<'_>, line: &str, job: u32) {
     let id = world.create(app.daemon(line)).await.id;
     let pids = world.running(&id).await;
-    app.artisan(&format!("demo:push {job} 2 1.5"));
+    app.artisan(&format!("demo:push {job} 2.5 0.3"));
     let run = app.running(job);
     assert_eq!(app.workers().len(), 1, "{:?}", app.workers());
     assert_eq!(pids.contains(&run.pid), line == WRAPPED, "{line}: {pids:?}");
@@ -122,9 +116,13 @@ async fn wrapped_in_a_shell(
     assert!(!app.workers().contains_key(&first.pid), "{line}: an orphan");
     let runs = app.all_done(job + 1);
     assert_ne!(runs.last().expect("the last").pid, first.pid, "{line}");
-    assert_eq!(app.workers().len(), 1, "{line}: an orphan beside the new one");
+    assert_eq!(
+        app.workers().len(),
+        1,
+        "{line}: an orphan beside the new one"
+    );
 
-    app.artisan(&format!("demo:push {} 1 1.5", job + 2));
+    app.artisan(&format!("demo:push {} 2.5", job + 2));
     app.running(job + 2);
     let said = machine.shell("zhylon", &format!("supervisorctl stop daemon-{id}:*"));
     assert_eq!(said.code, 0, "{said:?}");
@@ -206,14 +204,17 @@ impl<'a> App<'a> {
         app
     }
 
-    /// The next release: made beside, then `current` is moved to it at once.
+    /// Makes the next release beside the first.
+    fn prepare(&self, release: &str) {
+        let copy = format!("cp -r /srv/app/releases/one /srv/app/releases/{release}");
+        let said = self.0.shell("zhylon", &copy);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// Moves `current` to it, at once.
     fn deploy(&self, release: &str) {
-        let said = self.0.shell(
-            "zhylon",
-            &format!(
-                "set -e; cd /srv/app; cp -r releases/one releases/{release}; ln -s releases/{release} next; mv -T next current"
-            ),
-        );
+        let link = format!("cd /srv/app && ln -s releases/{release} next && mv -T next current");
+        let said = self.0.shell("zhylon", &link);
         assert_eq!(said.code, 0, "{said:?}");
     }
 
@@ -263,11 +264,16 @@ impl<'a> App<'a> {
 
     /// Waits until a job is being done.
     fn running(&self, job: u32) -> Run {
-        eventually("the job runs", || {
-            let run = self.runs().into_iter().find(|run| run.job == job)?;
-            assert!(!run.done, "too late to see it run: {run:?}");
-            Some(run)
-        })
+        let text = eventually("the job runs", || {
+            std::fs::read_to_string(format!("/srv/app/shared/running-{job}")).ok()
+        });
+        let (release, pid) = text.split_once(' ').expect("a release and a pid");
+        Run {
+            job,
+            release: release.to_owned(),
+            pid: pid.parse().expect("a pid"),
+            done: false,
+        }
     }
 
     /// Waits until nothing waits; each of the first `count` jobs was done, once.
