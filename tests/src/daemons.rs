@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_stream::StreamExt as _;
+use xtask::up::processes::Process;
 use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::tail_log_response::Event;
 use zhylon_proto::daemons::v1::{
@@ -20,6 +21,68 @@ pub fn draft(command: &str) -> Daemon {
         command: command.to_owned(),
         user: Some(me()),
         ..Daemon::default()
+    }
+}
+
+/// A draft that runs `command` as `user`.
+#[must_use]
+pub fn draft_of(user: &str, command: &str) -> Daemon {
+    Daemon {
+        user: Some(user.to_owned()),
+        ..draft(command)
+    }
+}
+
+/// The processes of a daemon at one moment, by pid and start time.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    id: String,
+    processes: Vec<Process>,
+}
+
+impl Watched {
+    /// Those that run once all of the daemon does.
+    pub async fn new(world: &World, id: &str) -> Self {
+        Self::other_than(world, id, &[]).await
+    }
+
+    async fn other_than(world: &World, id: &str, old: &[Process]) -> Self {
+        let find = |status: &DaemonStatus| -> Option<Vec<Process>> {
+            let pids = status.instances.iter().map(|instance| instance.pid);
+            let found: Option<Vec<Process>> = pids.map(Process::find).collect();
+            found.filter(|now| !now.iter().any(|process| old.contains(process)))
+        };
+        let status = world
+            .status(id, "running in new processes", |s| {
+                s.state() == InstanceState::Running && !s.reconciling && find(s).is_some()
+            })
+            .await;
+        Self {
+            id: id.to_owned(),
+            processes: find(&status).expect("they have just been there"),
+        }
+    }
+
+    /// All of them live: nobody moved the daemon.
+    pub fn untouched(&self) {
+        for process in &self.processes {
+            assert!(process.lives(), "{}: {process:?} is gone", self.id);
+        }
+    }
+
+    /// None of them lives.
+    pub fn gone(&self) {
+        for process in &self.processes {
+            assert!(!process.lives(), "{}: {process:?} lives", self.id);
+        }
+    }
+
+    /// None of them lives, and as many others run in their place.
+    pub async fn restarted(&self, world: &World) -> Self {
+        self.gone();
+        let now = Self::other_than(world, &self.id, &self.processes).await;
+        assert_eq!(now.processes.len(), self.processes.len(), "{}", self.id);
+        now
     }
 }
 

@@ -2,7 +2,10 @@
 //! Public behaviour only; nothing here imports the api-server or the agent.
 
 pub mod daemons;
+pub mod machine;
+pub mod namespace;
 pub mod php;
+pub mod random;
 pub mod world;
 
 use std::io::Write as _;

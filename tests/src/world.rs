@@ -19,25 +19,41 @@ use crate::eventually;
 /// The programs under test, built once per test program.
 pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| build_for_tests().expect("the programs build"))
+    PROGRAMS.get_or_init(|| match crate::namespace::build_dir() {
+        Some(build) => Programs::existing(&build.join("zhylon")).expect("they were built outside"),
+        None => build_for_tests().expect("the programs build"),
+    })
 }
 
 /// A system made by `cargo xtask up --detach`, and stopped by `down` when dropped.
 #[derive(Debug)]
 pub struct World {
     dir: TempDir,
+    /// More of `up`'s options.
+    options: &'static [&'static str],
 }
 
 impl World {
     /// Starts one. On failure the runner's log is in the panic.
     #[must_use]
     pub fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// Starts one whose client is `/usr/local/bin/supervisorctl`, and whose socket lies where that looks. Only on a
+    /// [`crate::machine::Machine`].
+    #[must_use]
+    pub fn installed(_: &crate::machine::Machine) -> Self {
+        Self::up_with(&["--install-supervisorctl"])
+    }
+
+    fn up_with(options: &'static [&'static str]) -> Self {
         programs();
         let dir = tempfile::Builder::new()
             .prefix("zhylon-test.")
             .tempdir()
             .expect("a temporary directory");
-        let world = Self { dir };
+        let world = Self { dir, options };
         let output = world.up_again();
         assert!(
             output.status.success(),
@@ -59,7 +75,8 @@ impl World {
             .arg("--dir")
             .arg(self.dir())
             .arg("--programs")
-            .arg(programs);
+            .arg(programs)
+            .args(self.options);
         up.output().expect("start up")
     }
 

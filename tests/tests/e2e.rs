@@ -2,11 +2,16 @@
 
 mod e2e {
     mod bad_input;
+    mod beside_supervisor;
+    mod deploy_line;
     mod events;
     mod first_minutes;
+    mod holds;
+    mod laravel;
     mod local_door;
     mod reactphp;
     mod schema;
     mod survival;
+    mod trespass;
     mod viewers;
 }

@@ -12,6 +12,14 @@ use crate::{say, say_error};
 const PACKAGES: &[(&str, &str)] = &[
     ("supervisor", "/usr/bin/supervisorctl"),
     ("php8.2-cli", "/usr/bin/php8.2"),
+    (
+        "php-laravel-framework",
+        "/usr/share/php/Illuminate/autoload.php",
+    ),
+    (
+        "php-sqlite3",
+        "/usr/share/php8.2-sqlite3/sqlite3/pdo_sqlite.ini",
+    ),
     ("python3", "/usr/bin/python3"),
     ("sudo", "/usr/bin/sudo"),
     ("util-linux", "/usr/bin/unshare"),

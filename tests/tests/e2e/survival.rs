@@ -7,6 +7,7 @@ use tokio_stream::StreamExt as _;
 use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::tail_log_response::Event;
 use zhylon_tests::daemons::{draft, log_file};
+use zhylon_tests::random::Random;
 use zhylon_tests::{PATIENCE, World, eventually};
 
 /// Kills of each kind.
@@ -40,11 +41,8 @@ async fn nothing_is_lost_when_anything_of_ours_is_killed() {
     }
     let viewer = tokio::spawn(view(world.clone(), ids[0].clone()));
 
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("a clock");
-    let seed = now.as_secs() ^ (u64::from(now.subsec_nanos()) << 20);
-    let mut random = Random(seed | 1);
+    let mut random = Random::seeded();
+    let seed = random.seed();
     let mut plan: Vec<Victim> =
         [Victim::Worker, Victim::Keeper, Victim::Both, Victim::Api].repeat(KILLS);
     for at in (1..plan.len()).rev() {
@@ -193,16 +191,4 @@ fn check(text: &str, seed: u64) {
         expected > 1000,
         "seed {seed}: hardly any load: {expected} lines"
     );
-}
-
-/// A small generator: the seed is printed, so a run can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }

@@ -1,0 +1,7 @@
+<?php
+
+return [
+    'default' => 'file',
+    'stores' => ['file' => ['driver' => 'file', 'path' => env('APP_SHARED') . '/cache']],
+    'prefix' => 'story',
+];
