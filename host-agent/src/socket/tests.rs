@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod fake;
 mod fake_log;
 pub(crate) mod served;
+pub(crate) mod supervisord;
 
 mod commands;
 mod debian;
