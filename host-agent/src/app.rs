@@ -10,7 +10,7 @@ use host_agent_keeper::KeeperConfig;
 use zhylon_shared::redact::Secret;
 
 use crate::config::{Caller, Settings};
-use crate::link;
+use crate::{link, own_log};
 
 mod agent;
 mod status;
@@ -113,6 +113,13 @@ pub(crate) fn check_config(settings: &Settings, caller: &Caller) -> anyhow::Resu
     status::print_settings(&mut out, settings, caller)?;
     writeln!(out, "The configuration is good.")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As [`start_log`], and keeps a copy of the newest lines for who asks over the local socket.
+fn start_kept_log(settings: &Settings) -> anyhow::Result<()> {
+    let log = &settings.log;
+    zhylon_shared::telemetry::init_copying(log.format, &log.filter, own_log::kept)
+        .map_err(anyhow::Error::msg)
 }
 
 fn start_log(settings: &Settings) -> anyhow::Result<()> {

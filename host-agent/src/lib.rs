@@ -6,11 +6,26 @@ mod config;
 mod journal;
 mod link;
 mod logs;
+mod own_log;
 mod socket;
 mod spawn;
 mod supervisor;
 mod supervisorctl;
 mod vital;
+
+/// What fuzz targets reach; see `fuzz/`.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    /// A body as an XML-RPC call.
+    pub fn xml_rpc(data: &[u8]) {
+        crate::socket::fuzz::xml_rpc(data);
+    }
+
+    /// Everything that one peer of the local socket sends.
+    pub fn http(data: &[u8]) {
+        crate::socket::fuzz::http(data);
+    }
+}
 
 use std::ffi::OsString;
 use std::io::Write as _;

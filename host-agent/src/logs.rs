@@ -31,9 +31,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host_agent_engine::input::Run;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::name;
 
 use self::inbox::Command;
 pub(crate) use self::reader::LogReader;
@@ -41,6 +42,8 @@ use self::registry::Room;
 
 /// How long a reader waits for a log's first look at its file. A home that takes longer hangs.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a log may take to be cleared. After that it is not, unless it was just being done.
+const CLEAR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The operating system user whose file it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +127,40 @@ impl Logs {
         }
     }
 
+    /// Where a daemon's log is (or will be); `None` if it is not registered.
+    pub(crate) fn file(&self, daemon: &DaemonId) -> Option<PathBuf> {
+        let registry = self.room.registry();
+        let owner = registry.logs.get(daemon)?.owner();
+        Some(home::path(owner, &name::log_file(daemon)))
+    }
+
     /// The daemon was deleted: close its files. They stay where they are.
     pub(crate) fn forget(&self, daemon: DaemonId) {
         let mut registry = self.room.registry();
         if let Some(known) = registry.logs.remove(&daemon) {
             known.inbox.push(Command::Forget(daemon));
             registry.retire(&known.identity);
+        }
+    }
+
+    /// Empties a daemon's log file. What was in it becomes a gap to who reads it; positions only rise, and nothing that is
+    /// written meanwhile is lost.
+    ///
+    /// # Errors
+    /// Why the file is as it was: it is not known, can not be written, or its user's home does not answer in time.
+    pub(crate) async fn clear(&self, daemon: DaemonId) -> io::Result<()> {
+        let answered = {
+            let registry = self.room.registry();
+            let known = registry.logs.get(&daemon);
+            let known = known.ok_or_else(|| io::Error::other("its user is not known here"))?;
+            let (answer, answered) = oneshot::channel();
+            known.inbox.push(Command::Clear(daemon, answer));
+            answered
+        };
+        match timeout(CLEAR_PATIENCE, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(io::Error::other("its thread has too much to do, or ends")),
+            Err(_) => Err(home_is_silent()),
         }
     }
 
@@ -151,15 +182,17 @@ impl Logs {
         match timeout(READER_PATIENCE, published.wait_for(|now| now.ready)).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return Ok(None),
-            Err(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the home of the log's user does not answer",
-                ));
-            }
+            Err(_) => return Err(home_is_silent()),
         }
         Ok(Some(LogReader::new(index, published)))
     }
+}
+
+fn home_is_silent() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the home of the log's user does not answer",
+    )
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 pub(crate) mod fault;
 
 mod admission;
+mod catalogue;
 mod codec;
 mod command;
+mod config_info;
 mod door;
 mod follow;
 mod http;
@@ -139,5 +141,9 @@ fn with_peer(stream: UnixStream) -> io::Result<(UnixStream, u32)> {
     Ok((stream, uid))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -91,6 +91,7 @@ fn why(reason: LogGapReason) -> &'static str {
             "the log file could not be written and the daemon's buffer was full"
         }
         LogGapReason::PowerLoss => "the host lost power",
+        LogGapReason::Cleared => "the log was cleared",
         LogGapReason::Unspecified => "no reason was given",
     }
 }

@@ -63,6 +63,7 @@ pub(crate) struct Instance {
     pub(crate) operator: Option<DesiredState>,
     phase: Phase,
     since: Time,
+    started: Option<Time>,
     /// Newest spawn; 0 if there was none.
     generation: u64,
     /// What its newest spawn was made of: [`Order::epoch`].
@@ -87,6 +88,7 @@ impl Instance {
             operator: None,
             phase: Phase::Stopped,
             since: ctx.now,
+            started: None,
             generation: 0,
             epoch: 0,
             restart_generation: 0,
@@ -142,6 +144,7 @@ impl Instance {
             pid: self.phase.live().map_or(0, |live| live.pid),
             state: self.state(),
             since: self.since,
+            started: self.started,
             restart_count: self.restart_count,
             last_exit: self.last_exit.clone(),
             next_start: self.phase.next_start(),
@@ -153,6 +156,7 @@ impl Instance {
         if self.phase.state() != phase.state() {
             self.since = ctx.now;
         }
+        self.started = phase.live().map(|live| live.started).or(self.started);
         self.phase = phase;
         let timer = Timer::Instance(self.slot);
         ctx.timers.set(timer, phase.deadline());

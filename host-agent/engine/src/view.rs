@@ -44,6 +44,8 @@ pub struct InstanceView {
     pub state: InstanceState,
     /// Since when it has this state.
     pub since: Time,
+    /// When its newest spawn was started; `None` if there was none.
+    pub started: Option<Time>,
     /// Respawns since it was last started on request.
     pub restart_count: u64,
     /// How it last ended or failed to start.

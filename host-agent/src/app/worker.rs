@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::STOP_DAEMONS;
-use super::start_log;
+use super::start_kept_log;
 use crate::config::{Caller, Config, Settings};
 use crate::journal::{Journal, Recovered};
 use crate::logs::{LogEvent, Logs};
@@ -44,7 +44,7 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     let keeper =
         WorkerEnd::from_inherited().context("the worker is started by `host-agent run`")?;
     let listener = inherited_listener().context("the worker is started by `host-agent run`")?;
-    start_log(settings)?;
+    start_kept_log(settings)?;
     let config = &settings.config;
     let (journal, recovered) =
         Journal::open(&config.state_dir.join("ledger")).context("open the ledger")?;

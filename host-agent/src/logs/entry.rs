@@ -52,6 +52,8 @@ pub(super) enum Kind {
     CutByUser = 5,
     /// No bytes: the segment before this one lost what was behind this offset, with power.
     CutByPowerLoss = 6,
+    /// No bytes: everything before was cleared on request, and the file emptied.
+    Cleared = 7,
 }
 
 impl Kind {
@@ -63,13 +65,14 @@ impl Kind {
             Self::IndexLost,
             Self::CutByUser,
             Self::CutByPowerLoss,
+            Self::Cleared,
         ];
         all.into_iter().find(|kind| *kind as u32 == word)
     }
 
     /// Whether the segment before it went on in the same file.
     pub(super) fn is_cut(self) -> bool {
-        matches!(self, Self::CutByUser | Self::CutByPowerLoss)
+        matches!(self, Self::CutByUser | Self::CutByPowerLoss | Self::Cleared)
     }
 
     /// Whether its bytes are in the file.
@@ -151,6 +154,8 @@ pub(super) struct State {
     pub(super) boot: u64,
     /// Current segment; 0 if there never was a file.
     pub(super) segment: u32,
+    /// The file is being emptied. Whether that happened is not known; nothing was written since.
+    pub(super) clearing: bool,
 }
 
 impl State {
@@ -165,7 +170,7 @@ impl State {
             self.inode,
             self.boot,
             u64::from(self.segment),
-            0,
+            high_low(u32::from(self.clearing), 0),
         ]))
     }
 
@@ -182,7 +187,7 @@ impl State {
             inode,
             boot,
             segment,
-            _,
+            flags,
         ] = words;
         (magic == MAGIC).then_some(())?;
         Some(Self {
@@ -194,6 +199,7 @@ impl State {
             inode,
             boot,
             segment: segment.try_into().ok()?,
+            clearing: high(flags) != 0,
         })
     }
 }
@@ -249,7 +255,7 @@ mod tests {
         },
         second: -1,
         segment: 9,
-        kind: Kind::CutByPowerLoss,
+        kind: Kind::Cleared,
     };
 
     #[test]
@@ -260,6 +266,7 @@ mod tests {
             segment: 4,
             moving: 5,
             boot: 6,
+            clearing: true,
             ..State::default()
         };
         assert_eq!(State::decode(&state.encode()), Some(state));

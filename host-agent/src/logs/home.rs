@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat, openat, openat2,
@@ -13,6 +14,11 @@ use super::Owner;
 
 /// The directory of all logs in a home.
 const DIR: &str = ".zhylon";
+
+/// Where the log file `name` of this owner is.
+pub(super) fn path(owner: &Owner, name: &str) -> PathBuf {
+    owner.home.join(DIR).join(name)
+}
 
 /// Why a log cannot be written now, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +41,7 @@ pub(super) fn open_log(
     let Some(dir) = log_dir(owner, make)? else {
         return Ok(None);
     };
-    let path = || format!("{}/{DIR}/{name}", owner.home.display());
+    let path = || path(owner, name).display().to_string();
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY;
     let new = flags | OFlags::CREATE | OFlags::EXCL;
     let fd = match beneath(dir.as_fd(), name, flags, Mode::empty()) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use host_agent_engine::input::Run;
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use zhylon_shared::id::DaemonId;
 
 use super::log::Estate;
@@ -31,6 +31,8 @@ pub(super) enum Command {
     Attach(Run, OwnedFd),
     /// A run's tree is gone.
     Ended(Run),
+    /// Empty the file. Not done once nobody waits for it any more.
+    Clear(DaemonId, oneshot::Sender<io::Result<()>>),
     /// Finish what ended, then close.
     Forget(DaemonId),
 }
@@ -41,6 +43,7 @@ impl Command {
             Self::Open(daemon, _)
             | Self::Inherit(daemon, _)
             | Self::HandOver(daemon, _)
+            | Self::Clear(daemon, _)
             | Self::Forget(daemon) => *daemon,
             Self::Attach(run, _) | Self::Ended(run) => run.slot.daemon,
         }
@@ -98,6 +101,8 @@ impl Inbox {
             Command::Ended(run) if letters.commands.len() >= COMMANDS_MAX => {
                 self.give_up(&mut letters, run);
             }
+            // Dropping it says no.
+            Command::Clear(..) if letters.commands.len() >= COMMANDS_MAX => {}
             command => letters.commands.push_back(command),
         }
         drop(letters);

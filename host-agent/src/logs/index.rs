@@ -154,6 +154,7 @@ impl Index {
             device,
             inode,
             segment: self.state.segment + 1,
+            clearing: cut.is_some_and(|(kind, _)| kind == Kind::Cleared),
             ..self.state
         };
         let entry = cut.map(|(kind, second)| Entry {
@@ -162,6 +163,16 @@ impl Index {
             ..self.entry_here(kind, NOBODY, second)
         });
         self.store(entry, next)
+    }
+
+    /// The file that [`Self::begin_segment`] began to clear is empty, or can not be emptied: what is written from now on
+    /// stays. Nothing is moved before that is stored, here or with the next intent.
+    ///
+    /// # Errors
+    /// As [`Self::intend`].
+    pub(super) fn end_clearing(&mut self) -> io::Result<()> {
+        self.state.clearing = false;
+        self.store_state(self.state)
     }
 
     /// Corrects where the end is: after a recovery, or behind bytes of others.

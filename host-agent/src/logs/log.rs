@@ -1,6 +1,7 @@
 //! One daemon's log: its FIFOs, its file, its index. Its thread gives it a turn whenever something may have changed; between turns
 //! it holds nothing back. It never waits, except where the user's home makes a file call wait.
 
+mod clear;
 mod estate;
 mod feed;
 mod lines;
@@ -159,10 +160,14 @@ impl Log {
         if moved == 0 {
             self.settle();
         }
+        self.publish();
+        moved
+    }
+
+    fn publish(&self) {
         if let Some(book) = &self.book {
             book.publish(self.place.segments());
         }
-        moved
     }
 
     /// Leaves word that nothing is under way.
@@ -190,13 +195,18 @@ impl Log {
     }
 
     fn work(&mut self, desk: &mut Desk) -> Result<(), Unwritable> {
+        self.look(desk)?;
+        self.record_dropped(desk)?;
+        self.serve(desk)
+    }
+
+    /// Makes sure that index and file (if it is there) were taken over.
+    fn look(&mut self, desk: &Desk) -> Result<(), Unwritable> {
         let Some(book) = &mut self.book else {
             return Err(Unwritable("its index could not be opened".to_owned()));
         };
         book.load(&self.daemon)?;
-        self.look_for_file(desk)?;
-        self.record_dropped(desk)?;
-        self.serve(desk)
+        self.look_for_file(desk)
     }
 
     /// Writes down bytes that were dropped while nothing could be written down.

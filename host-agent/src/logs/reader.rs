@@ -133,7 +133,7 @@ impl View {
         let reason = match entry.kind {
             Kind::Dropped => LogGapReason::Dropped,
             Kind::IndexLost => LogGapReason::PowerLoss,
-            Kind::Data | Kind::Newline | Kind::CutByUser | Kind::CutByPowerLoss => {
+            Kind::Data | Kind::Newline | Kind::CutByUser | Kind::CutByPowerLoss | Kind::Cleared => {
                 let len = (end - position).min(max_bytes as u64) as usize;
                 let data = self.read(&entry, position, len)?;
                 return match data.is_empty() {
@@ -178,10 +178,18 @@ impl View {
             let first = self.entries.get(next, count)?;
             (first.position, first.kind)
         } else {
-            (self.now.position, Kind::CutByUser)
+            // The entry that tells is not shown yet.
+            let mut kept = self.segments.iter();
+            let cleared = kept.any(|kept| kept.number == entry.segment && kept.is_cleared());
+            let kind = match cleared {
+                true => Kind::Cleared,
+                false => Kind::CutByUser,
+            };
+            (self.now.position, kind)
         };
         let reason = match kind {
             Kind::CutByPowerLoss => LogGapReason::PowerLoss,
+            Kind::Cleared => LogGapReason::Cleared,
             _ => LogGapReason::User,
         };
         Ok(LogItem::Missing {

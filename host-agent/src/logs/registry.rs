@@ -48,6 +48,12 @@ pub(super) struct Registered {
     publisher: Option<watch::Sender<Published>>,
 }
 
+impl Registered {
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
 impl Room {
     pub(super) fn new(index_dir: PathBuf, events: mpsc::Sender<LogEvent>) -> Self {
         Self {

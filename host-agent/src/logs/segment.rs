@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Segments of one file that readers can still reach; a user who cuts it more often leaves gaps to slow readers.
 pub(super) const SEGMENTS_MAX: usize = 16;
@@ -17,6 +17,7 @@ pub(super) struct Segment {
     file: Arc<File>,
     /// What is behind it no longer belongs to this segment: it was cut there, and a later one goes on.
     limit: AtomicU64,
+    cleared: AtomicBool,
 }
 
 impl Segment {
@@ -25,12 +26,24 @@ impl Segment {
             number,
             file,
             limit: AtomicU64::new(limit),
+            cleared: AtomicBool::new(false),
         }
     }
 
     /// Ends the segment at `offset`. Must come before anything is written behind `offset`.
     pub(super) fn cut(&self, offset: u64) {
         self.limit.fetch_min(offset, Ordering::SeqCst);
+    }
+
+    /// Ends the segment before its beginning, on request. Must come before the file is emptied.
+    pub(super) fn clear(&self) {
+        self.cleared.store(true, Ordering::SeqCst);
+        self.cut(0);
+    }
+
+    /// Whether it ended on request.
+    pub(super) fn is_cleared(&self) -> bool {
+        self.cleared.load(Ordering::SeqCst)
     }
 
     /// Reads up to `len` bytes at `offset`; less only where the segment ends.

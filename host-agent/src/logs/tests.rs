@@ -1,5 +1,6 @@
 //! The log path with real FIFOs and real homes.
 
+mod clear;
 mod kill;
 mod lines;
 mod place;

@@ -150,8 +150,20 @@ impl Rounds {
             (Command::Ended(run), Some(log)) => log.ended(run, desk),
             // Its log is gone, and all there was to drain with it.
             (Command::Ended(run), None) => desk.drained.push(run),
+            (Command::Clear(_, answer), Some(log)) => {
+                if !answer.is_closed() {
+                    // Who asked may have gone meanwhile.
+                    let _ = answer.send(log.clear(desk).map_err(io::Error::other));
+                }
+            }
             (Command::Forget(_), Some(log)) => log.forget(),
-            (Command::HandOver(..) | Command::Attach(..) | Command::Forget(_), None) => {}
+            (
+                Command::HandOver(..)
+                | Command::Attach(..)
+                | Command::Clear(..)
+                | Command::Forget(_),
+                None,
+            ) => {}
         }
         daemon
     }

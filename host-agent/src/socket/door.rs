@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,15 +10,20 @@ use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::input::{Action, CommandTarget, Slot};
 use host_agent_engine::time::Time;
 use tokio::sync::watch;
+use zhylon_proto::daemons::v1::LogGapReason;
 use zhylon_shared::id::DaemonId;
 
 use crate::logs::{LogItem, LogReader, Logs};
+use crate::own_log::{self, OwnLog};
 use crate::supervisor::{DaemonEntry, Operator, Refused, SupervisorHandle};
 
 /// The way to the daemons and their logs. Says nothing about who may pass: that is the session's work.
 pub(crate) trait Door: Clone + 'static {
     /// A reader of one daemon's log.
     type Log: Log;
+
+    /// The agent's own newest log lines.
+    fn own_log(&self) -> OwnLog;
 
     /// All daemons, ordered by id.
     fn daemons(&self) -> BTreeMap<DaemonId, Arc<DaemonEntry>>;
@@ -34,8 +40,12 @@ pub(crate) trait Door: Clone + 'static {
         targets: Vec<CommandTarget>,
         by: Operator,
     ) -> Result<Vec<(Slot, CommandOutcome)>, Refused>;
+    /// Where a daemon's log is; `None` while its user is not known here.
+    fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf>;
     /// A reader of a daemon's log; `None` when it has none yet.
     async fn log(&self, daemon: DaemonId) -> io::Result<Option<Self::Log>>;
+    /// Empties a daemon's log.
+    async fn clear_log(&self, daemon: DaemonId) -> io::Result<()>;
 }
 
 /// See [`LogReader`], whose methods these are.
@@ -55,6 +65,10 @@ pub(crate) struct Rooms {
 
 impl Door for Rooms {
     type Log = LogReader;
+
+    fn own_log(&self) -> OwnLog {
+        own_log::kept()
+    }
 
     fn daemons(&self) -> BTreeMap<DaemonId, Arc<DaemonEntry>> {
         self.supervisor.snapshot()
@@ -81,8 +95,16 @@ impl Door for Rooms {
         self.supervisor.command(action, targets, by).await
     }
 
+    fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf> {
+        self.logs.file(daemon)
+    }
+
     async fn log(&self, daemon: DaemonId) -> io::Result<Option<LogReader>> {
         self.logs.reader(daemon).await
+    }
+
+    async fn clear_log(&self, daemon: DaemonId) -> io::Result<()> {
+        self.logs.clear(daemon).await
     }
 }
 
@@ -101,5 +123,54 @@ impl Log for LogReader {
 
     async fn wait_after(&mut self, position: u64) -> bool {
         self.wait_after(position).await
+    }
+}
+
+/// An [`OwnLog`] as one of its readers has it.
+#[derive(Debug)]
+pub(crate) struct OwnLogReader {
+    log: OwnLog,
+    end: watch::Receiver<u64>,
+}
+
+impl OwnLogReader {
+    pub(crate) fn new(log: OwnLog) -> Self {
+        let end = log.watch();
+        Self { log, end }
+    }
+}
+
+impl Log for OwnLogReader {
+    fn end(&self) -> u64 {
+        self.log.end()
+    }
+
+    fn last_bytes(&self, bytes: usize) -> io::Result<Vec<u8>> {
+        Ok(self.log.last(bytes))
+    }
+
+    fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
+        let (from, data) = self.log.read(position, max_bytes);
+        Ok(if from > position {
+            Some(LogItem::Missing {
+                next_position: from,
+                bytes: from - position,
+                reason: LogGapReason::Cleared,
+            })
+        } else if data.is_empty() {
+            None
+        } else {
+            Some(LogItem::Data {
+                next_position: from + data.len() as u64,
+                instance: 0,
+                time: 0,
+                partial: !data.ends_with(b"\n"),
+                data: data.into(),
+            })
+        })
+    }
+
+    async fn wait_after(&mut self, position: u64) -> bool {
+        self.end.wait_for(|end| *end > position).await.is_ok()
     }
 }

@@ -8,6 +8,8 @@ pub(crate) enum Code {
     UnknownMethod,
     IncorrectParameters,
     BadArguments,
+    /// `methodHelp` of what is not there.
+    SignatureUnsupported,
     BadName,
     BadSignal,
     NoFile,
@@ -22,10 +24,11 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    const ALL: [(Self, i32, &'static str); 13] = [
+    const ALL: [(Self, i32, &'static str); 14] = [
         (Self::UnknownMethod, 1, "UNKNOWN_METHOD"),
         (Self::IncorrectParameters, 2, "INCORRECT_PARAMETERS"),
         (Self::BadArguments, 3, "BAD_ARGUMENTS"),
+        (Self::SignatureUnsupported, 4, "SIGNATURE_UNSUPPORTED"),
         (Self::BadName, 10, "BAD_NAME"),
         (Self::BadSignal, 11, "BAD_SIGNAL"),
         (Self::NoFile, 20, "NO_FILE"),

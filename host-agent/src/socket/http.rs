@@ -1,4 +1,4 @@
-//! HTTP/1.1 on one connection: `POST /RPC2` and `GET /logtail/…`, nothing else.
+//! HTTP/1.1 on one connection: `POST /RPC2`, `GET /logtail/…` and `GET /mainlogtail`, nothing else.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt};
-use http::header::{CONTENT_TYPE, HeaderValue, SERVER};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER, TRANSFER_ENCODING,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -18,7 +20,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::codec::{BODY_MAX, parse_call, render};
-use super::door::Door;
+use super::door::{Door, Log};
 use super::fault::Code;
 use super::follow::{Hangup, follow};
 use super::methods;
@@ -74,6 +76,9 @@ async fn answer<D: Door>(
     let path = request.uri().path();
     let mut response = if path == "/RPC2" || path.starts_with("/RPC2/") {
         match *request.method() {
+            Method::POST if !has_body(request.headers()) => {
+                refuse(StatusCode::LENGTH_REQUIRED, "say how long the call is")
+            }
             Method::POST => call(session, request.into_body()).await,
             _ => refuse(StatusCode::BAD_REQUEST, "use POST with an XML-RPC call"),
         }
@@ -82,10 +87,15 @@ async fn answer<D: Door>(
             Method::GET => tail(session, descriptor, rest).await,
             _ => refuse(StatusCode::BAD_REQUEST, "use GET"),
         }
+    } else if path.starts_with("/mainlogtail") {
+        match *request.method() {
+            Method::GET => tail_own_log(session, descriptor),
+            _ => refuse(StatusCode::BAD_REQUEST, "use GET"),
+        }
     } else {
         refuse(
             StatusCode::NOT_FOUND,
-            "there is only /RPC2 and /logtail/NAME",
+            "there is only /RPC2, /logtail/NAME and /mainlogtail",
         )
     };
     let headers = response.headers_mut();
@@ -134,6 +144,18 @@ async fn tail<D: Door>(session: &Session<D>, descriptor: &OwnedFd, rest: &str) -
         }
         Err(_) => return not_found(),
     };
+    stream(log, descriptor)
+}
+
+/// To who may not read it, it is not there.
+fn tail_own_log<D: Door>(session: &Session<D>, descriptor: &OwnedFd) -> Response<Body> {
+    match session.open_own_log() {
+        Ok(log) => stream(log, descriptor),
+        Err(_) => refuse(StatusCode::NOT_FOUND, "there is no such log"),
+    }
+}
+
+fn stream(log: impl Log, descriptor: &OwnedFd) -> Response<Body> {
     let hangup = match descriptor.try_clone().and_then(Hangup::of) {
         Ok(hangup) => hangup,
         Err(error) => {
@@ -150,6 +172,10 @@ async fn tail<D: Door>(session: &Session<D>, descriptor: &OwnedFd, rest: &str) -
     );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// `%41` to `A`; `None` for what is no text then.

@@ -6,10 +6,7 @@ use dxr::Value;
 use host_agent_engine::input::Exit;
 use host_agent_engine::time::Time;
 use host_agent_engine::view::InstanceView;
-use time::OffsetDateTime;
-use time::macros::format_description;
 use zhylon_shared::name;
-use zhylon_shared::spec::DaemonSpec;
 use zhylon_shared::state::InstanceState;
 
 use super::localtime::Zone;
@@ -41,19 +38,20 @@ pub(crate) fn structure<const N: usize>(members: [(&str, Value); N]) -> Value {
     )
 }
 
-/// The struct of one instance.
+/// The struct of one instance; `log` is the path of its daemon's log.
 pub(crate) fn process_info(
     entry: &DaemonEntry,
     instance: &InstanceView,
+    log: &str,
     clock: &Clock<'_>,
 ) -> Value {
     let id = &entry.view.id;
     let now = unix(clock.now);
-    let stop = instance
-        .last_exit
-        .as_ref()
-        .map_or(0, |exit| clock.unix(exit.time));
-    let start = start_time(&entry.spec, instance, clock, stop);
+    let last = instance.last_exit.as_ref();
+    let ended = last.map_or(0, |last| clock.unix(last.time));
+    // What never became a process did not end as one.
+    let stop = last.and_then(|last| last.exit).map_or(0, |_| ended);
+    let start = instance.started.map_or(0, |time| clock.unix(time));
     let own_name = name::instance(id, instance.index);
     let spawnerr = spawn_error(instance);
     let description = match instance.state {
@@ -65,11 +63,9 @@ pub(crate) fn process_info(
         }
         InstanceState::Fatal | InstanceState::Backoff => spawnerr.clone(),
         InstanceState::Stopped | InstanceState::Exited if start == 0 => "Not started".to_owned(),
-        InstanceState::Stopped | InstanceState::Exited => local_time(stop, clock.zone),
+        InstanceState::Stopped | InstanceState::Exited => clock.zone.show(ended),
         InstanceState::Starting | InstanceState::Stopping | InstanceState::Unknown => String::new(),
     };
-    // One file takes both streams, as with `redirect_stderr=true`.
-    let log = format!("~{}/.zhylon/{}", entry.spec.user(), name::log_file(id));
     structure([
         ("name", Value::String(own_name)),
         ("group", Value::String(name::group(id))),
@@ -80,29 +76,13 @@ pub(crate) fn process_info(
         ("statename", Value::String(instance.state.name().to_owned())),
         ("spawnerr", Value::String(spawnerr)),
         ("exitstatus", Value::Integer(exit_status(instance))),
-        ("logfile", Value::String(log.clone())),
-        ("stdout_logfile", Value::String(log)),
+        // One file takes both streams, as with `redirect_stderr=true`.
+        ("logfile", Value::String(log.to_owned())),
+        ("stdout_logfile", Value::String(log.to_owned())),
         ("stderr_logfile", Value::String(String::new())),
         ("pid", Value::Integer(instance.pid)),
         ("description", Value::String(description)),
     ])
-}
-
-/// When the newest process was started, as far as the view tells; 0 if there never was one.
-fn start_time(
-    spec: &DaemonSpec,
-    instance: &InstanceView,
-    clock: &Clock<'_>,
-    last_stop: i64,
-) -> i64 {
-    let since = clock.unix(instance.since);
-    match instance.state {
-        // RUNNING begins `start_seconds` after the start.
-        InstanceState::Running => since - i64::from(spec.start_seconds()),
-        InstanceState::Starting | InstanceState::Stopping => since,
-        _ if instance.generation == 0 => 0,
-        _ => last_stop,
-    }
 }
 
 /// What Supervisor calls `spawnerr`: why it is in BACKOFF or FATAL, or the code an EXITED one should not have had.
@@ -122,9 +102,14 @@ fn spawn_error(instance: &InstanceView) -> String {
     }
 }
 
-/// The last exit status; 0 while a process is there, -1 after a signal (and when nobody saw the end).
+/// The last exit status; 0 while a process is there or when it ended too quickly, -1 after a signal (and when nobody saw
+/// the end).
 fn exit_status(instance: &InstanceView) -> i32 {
-    if instance.state.has_process() {
+    let quick = matches!(
+        instance.state,
+        InstanceState::Backoff | InstanceState::Fatal
+    );
+    if quick || instance.state.has_process() {
         return 0;
     }
     let last = instance.last_exit.as_ref().and_then(|last| last.exit);
@@ -149,18 +134,6 @@ fn uptime(seconds: i64) -> String {
         1 => format!("1 day, {clock}"),
         _ => format!("{days} days, {clock}"),
     }
-}
-
-/// `%b %d %I:%M %p` in local time.
-fn local_time(unix: i64, zone: &Zone) -> String {
-    OffsetDateTime::from_unix_timestamp(unix.saturating_add(zone.offset_at(unix)))
-        .ok()
-        .and_then(|time| {
-            let form =
-                format_description!("[month repr:short] [day] [hour repr:12]:[minute] [period]");
-            time.format(&form).ok()
-        })
-        .unwrap_or_default()
 }
 
 fn unix(time: SystemTime) -> i64 {

@@ -2,15 +2,18 @@
 
 use dxr::Value;
 
+use super::catalogue::{METHODS, find};
 use super::codec::Call;
 use super::command::Verb;
+use super::config_info::config_infos;
 use super::door::Door;
 use super::fault::{Code, Fault};
 use super::info::structure;
 use super::multicall::{MULTICALL, multicall};
 use super::params::Params;
 use super::read;
-use super::session::Session;
+use super::results::bad_signal_results;
+use super::session::{Named, Session};
 
 /// The version of the interface; clients refuse to talk to any other.
 const API_VERSION: &str = "3.0";
@@ -20,43 +23,6 @@ const SUPERVISOR_VERSION: &str = "4.2.5";
 
 /// What `getIdentification` says.
 const IDENTIFICATION: &str = "zhylon-agent";
-
-/// What [`call`] knows, for `system.listMethods`.
-const METHODS: [&str; 33] = [
-    "supervisor.addProcessGroup",
-    "supervisor.getAPIVersion",
-    "supervisor.getAllProcessInfo",
-    "supervisor.getIdentification",
-    "supervisor.getPID",
-    "supervisor.getProcessInfo",
-    "supervisor.getState",
-    "supervisor.getSupervisorVersion",
-    "supervisor.getVersion",
-    "supervisor.readProcessLog",
-    "supervisor.readProcessStderrLog",
-    "supervisor.readProcessStdoutLog",
-    "supervisor.reloadConfig",
-    "supervisor.removeProcessGroup",
-    "supervisor.restart",
-    "supervisor.sendProcessStdin",
-    "supervisor.shutdown",
-    "supervisor.signalAllProcesses",
-    "supervisor.signalProcess",
-    "supervisor.signalProcessGroup",
-    "supervisor.startAllProcesses",
-    "supervisor.startProcess",
-    "supervisor.startProcessGroup",
-    "supervisor.stopAllProcesses",
-    "supervisor.stopProcess",
-    "supervisor.stopProcessGroup",
-    "supervisor.tailProcessLog",
-    "supervisor.tailProcessStderrLog",
-    "supervisor.tailProcessStdoutLog",
-    "system.listMethods",
-    MULTICALL,
-    "zhylon.readLog",
-    "zhylon.restartGroup",
-];
 
 /// Carries out one call.
 pub(crate) async fn call<D: Door>(session: &Session<D>, call: Call) -> Result<Value, Fault> {
@@ -93,8 +59,18 @@ pub(crate) async fn single<D: Door>(
         }
         "getPID" => params.none(Value::Integer(keeper_pid())),
         "system.listMethods" => {
-            let names = METHODS.iter().map(|name| Value::String((*name).to_owned()));
-            params.none(Value::Array(names.collect()))
+            let names = METHODS.iter().map(|method| method.name);
+            params.none(texts(names))
+        }
+        "system.methodHelp" => {
+            let method = params.only_string().map(|name| find(&name))?;
+            let method = method.ok_or_else(|| Fault::plain(Code::SignatureUnsupported))?;
+            Ok(Value::String(method.help()))
+        }
+        "system.methodSignature" => {
+            let method = params.only_string().map(|name| find(&name))?;
+            let method = method.ok_or_else(|| Fault::plain(Code::SignatureUnsupported))?;
+            Ok(texts(method.signature()))
         }
         // Configuration comes from the api-server: there is never a file to read again, and scripts that ask go on.
         "reloadConfig" => {
@@ -107,14 +83,26 @@ pub(crate) async fn single<D: Door>(
             Ok(Value::Array(session.infos(&session.all())))
         }
         "getProcessInfo" => {
-            let text = params.string()?;
-            params.end()?;
+            let text = params.only_string()?;
             let mut infos = session.infos(&[session.resolve(&text)?]);
             // The name of a whole daemon has one answer only where it has one instance.
             match (infos.pop(), infos.is_empty()) {
                 (Some(info), true) => Ok(info),
                 _ => Err(Fault::new(Code::BadName, text)),
             }
+        }
+        "getAllConfigInfo" => {
+            params.end()?;
+            let all = session.all();
+            let infos = all
+                .iter()
+                .flat_map(|one| config_infos(one, &session.log_path(&one.entry)));
+            Ok(Value::Array(infos.collect()))
+        }
+        // Nobody listens here: Supervisor without event listeners.
+        "sendRemoteCommEvent" => {
+            let _ = (params.any()?, params.any()?);
+            params.none(Value::Boolean(true))
         }
         "startProcess" => process(session, Verb::Start, params).await,
         "stopProcess" => process(session, Verb::Stop, params).await,
@@ -124,22 +112,21 @@ pub(crate) async fn single<D: Door>(
         "stopAllProcesses" => all(session, Verb::Stop, params).await,
         "signalProcess" => {
             let text = params.string()?;
+            let verb = params.signal()?;
             // Supervisor looks the name up first.
             session.resolve(&text)?;
-            let verb = params.signal()?;
-            session.move_process(verb, &text, true).await
+            session.move_process(verb?, &text, true).await
         }
         "signalProcessGroup" => {
-            let named = [session.resolve_group(&params.string()?)?];
-            session.move_groups(params.signal()?, &named, true).await
+            let (text, verb) = (params.string()?, params.signal()?);
+            signal(session, verb, &[session.resolve_group(&text)?]).await
         }
         "signalAllProcesses" => {
             let verb = params.signal()?;
-            session.move_groups(verb, &session.all(), true).await
+            signal(session, verb, &session.all()).await
         }
         "zhylon.restartGroup" => {
-            let text = params.string()?;
-            params.end()?;
+            let text = params.only_string()?;
             let named = match text.as_str() {
                 "all" => session.all(),
                 name => vec![session.resolve(name)?],
@@ -153,6 +140,19 @@ pub(crate) async fn single<D: Door>(
         "tailProcessStdoutLog" | "tailProcessLog" => {
             let (name, offset, length) = params.slice()?;
             session.tail_log(&name, offset, length).await
+        }
+        "clearProcessLogs" | "clearProcessLog" => session.clear_log(&params.only_string()?).await,
+        "clearAllProcessLogs" => {
+            params.end()?;
+            Ok(session.clear_all_logs().await)
+        }
+        "readLog" | "readMainLog" => {
+            let (offset, length) = params.range()?;
+            session.read_own_log(offset, length)
+        }
+        "clearLog" => {
+            params.end()?;
+            session.clear_own_log()
         }
         // Both streams go to one log, so there is no second one; Supervisor answers thus under `redirect_stderr`.
         "readProcessStderrLog" => {
@@ -214,10 +214,22 @@ async fn all<D: Door>(
     session.move_groups(verb, &session.all(), wait).await
 }
 
+async fn signal<D: Door>(
+    session: &Session<D>,
+    verb: Result<Verb, Fault>,
+    named: &[Named],
+) -> Result<Value, Fault> {
+    match verb {
+        Ok(verb) => session.move_groups(verb, named, true).await,
+        Err(fault) => Ok(Value::Array(bad_signal_results(named, &fault))),
+    }
+}
+
+fn texts(texts: impl Iterator<Item = &'static str>) -> Value {
+    Value::Array(texts.map(|text| Value::String(text.to_owned())).collect())
+}
+
 /// Clients signal "the Supervisor" by this pid; the keeper is the one that stays.
 fn keeper_pid() -> i32 {
     rustix::process::getppid().map_or(0, rustix::process::Pid::as_raw_pid)
 }
-
-#[cfg(test)]
-pub(crate) const LISTED: &[&str] = &METHODS;

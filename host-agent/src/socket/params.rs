@@ -27,10 +27,17 @@ impl Params {
         }
     }
 
+    /// One of any type.
+    pub(crate) fn any(&mut self) -> Result<Value, Fault> {
+        self.0.next().ok_or_else(Self::wrong)
+    }
+
     pub(crate) fn integer(&mut self) -> Result<i64, Fault> {
         match self.0.next() {
             Some(Value::Integer(number)) => Ok(number.into()),
             Some(Value::Long(number)) => Ok(number),
+            // As Python's `int` reads a text.
+            Some(Value::String(text)) => text.trim().parse().map_err(|_| Self::wrong()),
             _ => Err(Self::wrong()),
         }
     }
@@ -41,6 +48,8 @@ impl Params {
             None => Ok(true),
             Some(Value::Boolean(wait)) => Ok(wait),
             Some(Value::Integer(wait)) => Ok(wait != 0),
+            // As Python judges a text.
+            Some(Value::String(wait)) => Ok(!wait.is_empty()),
             _ => Err(Self::wrong()),
         }
     }
@@ -57,6 +66,18 @@ impl Params {
         self.end().map(|()| value)
     }
 
+    /// One text, the only parameter.
+    pub(crate) fn only_string(mut self) -> Result<String, Fault> {
+        let text = self.string()?;
+        self.end().map(|()| text)
+    }
+
+    /// Offset and length.
+    pub(crate) fn range(mut self) -> Result<(i64, i64), Fault> {
+        let range = (self.integer()?, self.integer()?);
+        self.end().map(|()| range)
+    }
+
     /// Name, offset and length.
     pub(crate) fn slice(mut self) -> Result<(String, i64, i64), Fault> {
         let slice = (self.string()?, self.integer()?, self.integer()?);
@@ -69,15 +90,17 @@ impl Params {
         self.end().map(|()| both)
     }
 
-    /// A signal, by name or number, as the last parameter.
-    pub(crate) fn signal(mut self) -> Result<Verb, Fault> {
+    /// A signal, by name or number, as the last parameter; else what is no signal.
+    pub(crate) fn signal(mut self) -> Result<Result<Verb, Fault>, Fault> {
         let text = match self.0.next() {
             Some(Value::String(text)) => text,
             Some(Value::Integer(number)) => number.to_string(),
             _ => return Err(Self::wrong()),
         };
         self.end()?;
-        let number = signal::parse(&text).ok_or_else(|| Fault::new(Code::BadSignal, text))?;
-        Ok(Verb::Signal(number))
+        Ok(match signal::parse(&text) {
+            Some(number) => Ok(Verb::Signal(number)),
+            None => Err(Fault::new(Code::BadSignal, text)),
+        })
     }
 }

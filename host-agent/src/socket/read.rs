@@ -4,10 +4,13 @@
 use std::io;
 
 use dxr::Value;
+use zhylon_shared::name;
 
 use super::codec::text;
-use super::door::{Door, Log};
+use super::command::slots;
+use super::door::{Door, Log, OwnLogReader};
 use super::fault::{Code, Fault};
+use super::results::result;
 use super::session::Session;
 use crate::logs::LogItem;
 
@@ -18,21 +21,54 @@ const ANSWER_MAX: u64 = 1024 * 1024;
 const STEP: usize = 64 * 1024;
 
 impl<D: Door> Session<D> {
-    /// `readProcessStdoutLog`: `(-n, 0)` the last n bytes, `(o, 0)` from o on, `(o, n)` n bytes from o on.
+    /// `readProcessStdoutLog`: see [`slice`].
     pub(crate) async fn read_log(
         &self,
         name: &str,
         offset: i64,
         length: i64,
     ) -> Result<Value, Fault> {
-        let log = self.open_log(name).await?;
-        let bytes = match (u64::try_from(offset), u64::try_from(length)) {
-            (Err(_), Ok(0)) => last(&log, offset.unsigned_abs()),
-            (Ok(from), Ok(0)) => range(&log, from, ANSWER_MAX),
-            (Ok(from), Ok(length)) => range(&log, from, length.min(ANSWER_MAX)),
-            _ => return Err(Fault::plain(Code::BadArguments)),
-        };
-        Ok(Value::String(text(&bytes.map_err(|_| unreadable(name))?)))
+        slice(&self.open_log(name).await?, name, offset, length)
+    }
+
+    /// `readLog`: the same of the agent's own newest lines.
+    pub(crate) fn read_own_log(&self, offset: i64, length: i64) -> Result<Value, Fault> {
+        slice(&self.open_own_log()?, "", offset, length)
+    }
+
+    /// `clearLog`.
+    pub(crate) fn clear_own_log(&self) -> Result<Value, Fault> {
+        self.open_own_log()?;
+        self.door.own_log().clear();
+        Ok(Value::Boolean(true))
+    }
+
+    /// `clearProcessLogs`. All instances of a daemon write one log, so it does not matter which of them is named.
+    pub(crate) async fn clear_log(&self, name: &str) -> Result<Value, Fault> {
+        let named = self.resolve(name)?;
+        match self.door.clear_log(named.entry.view.id).await {
+            Ok(()) => Ok(Value::Boolean(true)),
+            Err(error) => {
+                let daemon = named.entry.view.id;
+                tracing::warn!(%daemon, %error, "a log could not be cleared");
+                Err(unreadable(name))
+            }
+        }
+    }
+
+    /// `clearAllProcessLogs`: one result for each instance.
+    pub(crate) async fn clear_all_logs(&self) -> Value {
+        let mut results = Vec::new();
+        for named in self.all() {
+            let group = name::group(&named.entry.view.id);
+            let code = match self.clear_log(&group).await {
+                Ok(_) => Code::Success,
+                Err(fault) => fault.code,
+            };
+            let one = std::slice::from_ref(&named);
+            results.extend(slots(one).map(|(slot, _)| result(one, slot, code)));
+        }
+        Value::Array(results)
     }
 
     /// `zhylon.readLog`: the last bytes as they are, which a string of XML can not carry.
@@ -77,6 +113,14 @@ impl<D: Door> Session<D> {
         ]))
     }
 
+    /// The agent's own log. To who does not have all rights it is as if Supervisor had no log file.
+    pub(crate) fn open_own_log(&self) -> Result<OwnLogReader, Fault> {
+        if !self.has_all_rights() {
+            return Err(Fault::plain(Code::NoFile));
+        }
+        Ok(OwnLogReader::new(self.door.own_log()))
+    }
+
     /// The log of the daemon a name belongs to: all instances write one.
     pub(crate) async fn open_log(&self, name: &str) -> Result<D::Log, Fault> {
         let named = self.resolve(name)?;
@@ -98,6 +142,17 @@ pub(crate) fn no_tail() -> Value {
 /// Supervisor's FAILED of a log that is there and can not be read says no more.
 fn unreadable(name: &str) -> Fault {
     Fault::new(Code::Failed, name)
+}
+
+/// `(-n, 0)` the last n bytes, `(o, 0)` from o on, `(o, n)` n bytes from o on.
+fn slice(log: &impl Log, name: &str, offset: i64, length: i64) -> Result<Value, Fault> {
+    let bytes = match (u64::try_from(offset), u64::try_from(length)) {
+        (Err(_), Ok(0)) => last(log, offset.unsigned_abs()),
+        (Ok(from), Ok(0)) => range(log, from, ANSWER_MAX),
+        (Ok(from), Ok(length)) => range(log, from, length.min(ANSWER_MAX)),
+        _ => return Err(Fault::plain(Code::BadArguments)),
+    };
+    Ok(Value::String(text(&bytes.map_err(|_| unreadable(name))?)))
 }
 
 fn last(log: &impl Log, bytes: u64) -> io::Result<Vec<u8>> {

@@ -30,22 +30,36 @@ pub(crate) fn group_results(
         .collect()
 }
 
+/// What signalling with what is no signal comes to: that fault for each instance it would have reached.
+pub(crate) fn bad_signal_results(named: &[Named], fault: &Fault) -> Vec<Value> {
+    slots(named)
+        .filter(|(_, state)| state.has_process())
+        .map(|(slot, _)| described(slot, fault.code, fault.to_string()))
+        .collect()
+}
+
 /// One line of an array of results.
 pub(crate) fn result(named: &[Named], slot: Slot, code: Code) -> Value {
-    let group = name::group(&slot.daemon);
-    let process = name::instance(&slot.daemon, slot.index);
     let description = match code {
         Code::Success => "OK".to_owned(),
         _ => {
-            let text = format!("{group}:{process}");
+            let process = name::instance(&slot.daemon, slot.index);
+            let text = format!("{}:{process}", name::group(&slot.daemon));
             let one = named.iter().find(|one| one.entry.view.id == slot.daemon);
             let detail = one.map_or_else(|| text.clone(), |one| detail(code, one, &text));
             Fault::new(code, detail).to_string()
         }
     };
+    described(slot, code, description)
+}
+
+fn described(slot: Slot, code: Code, description: String) -> Value {
     structure([
-        ("name", Value::String(process)),
-        ("group", Value::String(group)),
+        (
+            "name",
+            Value::String(name::instance(&slot.daemon, slot.index)),
+        ),
+        ("group", Value::String(name::group(&slot.daemon))),
         ("status", Value::Integer(code.number())),
         ("description", Value::String(description)),
     ])

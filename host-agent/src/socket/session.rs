@@ -51,6 +51,11 @@ impl Named {
 }
 
 impl<D: Door> Session<D> {
+    /// Whether this peer may see and do everything.
+    pub(crate) fn has_all_rights(&self) -> bool {
+        self.uid == 0
+    }
+
     fn may_see(&self, entry: &DaemonEntry) -> bool {
         !entry.gone && (self.uid == 0 || entry.uid == Some(self.uid))
     }
@@ -101,6 +106,12 @@ impl<D: Door> Session<D> {
         Operator { name }
     }
 
+    /// Where a daemon's log is; empty while its user is not known here.
+    pub(crate) fn log_path(&self, entry: &DaemonEntry) -> String {
+        let path = self.door.log_file(&entry.view.id);
+        path.map_or_else(String::new, |path| path.display().to_string())
+    }
+
     /// The structs of all instances `named` means.
     pub(crate) fn infos(&self, named: &[Named]) -> Vec<Value> {
         let wall = |time| self.door.wall(time);
@@ -111,8 +122,12 @@ impl<D: Door> Session<D> {
         };
         named
             .iter()
-            .flat_map(|one| one.instances().map(|instance| (&one.entry, instance)))
-            .map(|(entry, instance)| process_info(entry, instance, &clock))
+            .flat_map(|one| {
+                let (entry, clock) = (&one.entry, &clock);
+                let log = self.log_path(entry);
+                one.instances()
+                    .map(move |instance| process_info(entry, instance, &log, clock))
+            })
             .collect()
     }
 }

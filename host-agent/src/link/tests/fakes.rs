@@ -145,6 +145,7 @@ pub(in crate::link) fn entry(id: DaemonId, revision: i64, gone: bool, version: u
                 pid: 42,
                 state: InstanceState::Running,
                 since: Time::new(Duration::from_secs(1)),
+                started: Some(Time::new(Duration::from_secs(1))),
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,

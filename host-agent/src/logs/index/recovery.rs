@@ -63,7 +63,9 @@ impl Index {
                     return Ok(Some((entry, bytes, dropped == Some(entry.source))));
                 }
                 Kind::Dropped => dropped = Some(entry.source),
-                Kind::IndexLost | Kind::CutByUser | Kind::CutByPowerLoss => return Ok(None),
+                Kind::IndexLost | Kind::CutByUser | Kind::CutByPowerLoss | Kind::Cleared => {
+                    return Ok(None);
+                }
                 Kind::Data | Kind::Newline => {}
             }
             end = entry.position;

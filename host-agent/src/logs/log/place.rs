@@ -27,9 +27,9 @@ pub(super) struct Place {
     looked: bool,
     /// Whether writing went on where an earlier agent stopped, or began anew.
     resumed: bool,
-    file: Option<Arc<File>>,
+    pub(super) file: Option<Arc<File>>,
     segments: Arc<[Arc<Segment>]>,
-    path_checked: Option<Instant>,
+    pub(super) path_checked: Option<Instant>,
 }
 
 impl Place {
@@ -37,7 +37,7 @@ impl Place {
         Arc::clone(&self.segments)
     }
 
-    fn add_segment(&mut self, segment: Segment) {
+    pub(super) fn add_segment(&mut self, segment: Segment) {
         let skip = (self.segments.len() + 1).saturating_sub(SEGMENTS_MAX);
         let kept = self.segments.iter().skip(skip).cloned();
         self.segments = kept.chain([Arc::new(segment)]).collect();
@@ -168,6 +168,9 @@ impl Log {
     fn resume(&mut self, file: &Arc<File>, size: u64, desk: &Desk) -> Result<(), Unwritable> {
         let state = self.indexed(|index| Ok(*index.state()))?;
         self.place.segments = self.indexed(|index| index.segments_of(file))?.into();
+        if state.clearing {
+            return self.end_clearing(file);
+        }
         if size < state.offset {
             let rebooted = self.indexed(|index| Ok(index.rebooted()))?;
             let kind = match rebooted {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::desk::Desk;
 use super::super::entry::Source;
-use super::super::home::Unwritable;
+use super::super::home::{self, Unwritable};
 use super::super::pipe;
 use super::Log;
 
@@ -42,7 +42,7 @@ impl Log {
         if before.as_ref().is_none_or(|before| before.reason != reason) {
             tracing::warn!(
                 daemon = %self.daemon,
-                file = %self.owner.home.join(".zhylon").join(&self.name).display(),
+                file = %home::path(&self.owner, &self.name).display(),
                 %reason,
                 "the log cannot be written; output waits, and is dropped when its FIFO is full"
             );

@@ -14,6 +14,8 @@ const KILLS_IN_A_LINE: u32 = 3;
 const KILLS_MAX: u32 = 400;
 const DIR: &str = "ZHYLON_TEST_DRAIN_DIR";
 const DAEMON: &str = "ZHYLON_TEST_DRAIN_DAEMON";
+/// Set: it also clears the log, again and again.
+const CLEARS: &str = "ZHYLON_TEST_DRAIN_CLEARS";
 
 /// What an instance says, line by line: everything follows from its number.
 struct Speech {
@@ -68,7 +70,7 @@ fn no_kill_tears_mixes_loses_or_doubles_a_line() {
     let mut dice = Dice(seed);
     let (mut kills, mut in_a_line) = (0, 0);
     while kills < KILLS || (in_a_line < KILLS_IN_A_LINE && kills < KILLS_MAX) {
-        let mut drainer = Drainer::start(&world);
+        let mut drainer = Drainer::start(&world, false);
         std::thread::sleep(Duration::from_micros(dice.roll(14_000)));
         drainer.child.kill().unwrap();
         drainer.child.wait().unwrap();
@@ -88,12 +90,102 @@ fn no_kill_tears_mixes_loses_or_doubles_a_line() {
     );
 
     stop.store(true, Ordering::Relaxed);
-    let mut drainer = Drainer::start(&world);
+    let mut drainer = Drainer::start(&world, false);
     let lengths: Vec<usize> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
     drainer.finish();
     drop(held);
     let lines = check(&world, &letters, &lengths);
     eprintln!("{kills} kills, {in_a_line} in a begun line, {lines} lines");
+}
+
+/// The same while the log is cleared again and again: what was in the file is gone, but nothing that was written since is,
+/// and every byte of the stream is still known to be somebody's.
+#[test]
+fn no_kill_in_a_clear_loses_or_misattributes_what_comes_after() {
+    let world = World::quiet();
+    let letters = Speech::letters();
+    let runs: Vec<Run> = (0..INSTANCES).map(|index| world.run(index, 1)).collect();
+    let fifos: Vec<_> = runs.iter().map(|run| world.fifo(*run)).collect();
+    let (held, writers): (Vec<OwnedFd>, Vec<File>) = fifos.into_iter().unzip();
+    let stop = Arc::new(AtomicBool::new(false));
+    let speakers: Vec<_> = (0..)
+        .zip(writers)
+        .map(|(index, stdout)| {
+            let (stop, speech) = (Arc::clone(&stop), Speech::new(index, Arc::clone(&letters)));
+            std::thread::spawn(move || speak(index, stdout, speech, &stop))
+        })
+        .collect();
+    let mut dice = Dice((u64::from(std::process::id()) << 20) | 1);
+    let (mut kills, mut in_a_clear) = (0, 0);
+    while kills < KILLS || (in_a_clear < KILLS_IN_A_LINE && kills < KILLS_MAX) {
+        let mut drainer = Drainer::start(&world, true);
+        std::thread::sleep(Duration::from_micros(dice.roll(14_000)));
+        drainer.child.kill().unwrap();
+        drainer.child.wait().unwrap();
+        kills += 1;
+        let index = fs::read(world.index()).unwrap_or_default();
+        let state = index.get(..STATE_LEN).and_then(State::decode);
+        in_a_clear += u32::from(state.is_some_and(|state| state.clearing));
+    }
+    assert!(
+        in_a_clear >= KILLS_IN_A_LINE,
+        "{in_a_clear} of {kills} kills met a clear"
+    );
+    stop.store(true, Ordering::Relaxed);
+    let mut drainer = Drainer::start(&world, false);
+    let lengths: Vec<usize> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
+    drainer.finish();
+    drop(held);
+    let cleared = check_cleared(&world, &letters, &lengths);
+    eprintln!("{kills} kills, {in_a_clear} in a clear, {cleared} clears");
+}
+
+/// Counts every byte of the stream, compares those that are still in the file; says how often it was cleared.
+fn check_cleared(world: &World, letters: &Arc<[u8]>, lengths: &[usize]) -> usize {
+    let file = fs::read(world.file()).unwrap();
+    let state = State::decode(&fs::read(world.index()).unwrap()[..STATE_LEN]).unwrap();
+    let entries = world.entries();
+    let end = state.position + (file.len() as u64 - state.offset);
+    let speeches: Vec<Vec<u8>> = (0..)
+        .zip(lengths)
+        .map(|(index, length)| {
+            let mut speech = Speech::new(index, Arc::clone(letters));
+            let mut said = Vec::new();
+            while said.len() < *length {
+                speech.line(&mut said);
+            }
+            said.truncate(*length);
+            said
+        })
+        .collect();
+    let (mut told, mut in_file, mut cleared) = (vec![0; lengths.len()], 0, 0);
+    for (number, entry) in entries.iter().enumerate() {
+        let next = entries.get(number + 1).map_or(end, |next| next.position);
+        let bytes = (next - entry.position) as usize;
+        cleared += usize::from(entry.kind == Kind::Cleared);
+        let instance = entry.source.instance as usize;
+        let there = (entry.segment == state.segment && bytes > 0)
+            .then(|| &file[entry.offset as usize..entry.offset as usize + bytes]);
+        in_file += there.map_or(0, <[u8]>::len);
+        match entry.kind {
+            Kind::Data => {
+                let said = &speeches[instance][told[instance]..told[instance] + bytes];
+                if let Some(there) = there {
+                    assert!(
+                        there == said,
+                        "entry {number} is not what instance {instance} said"
+                    );
+                }
+                told[instance] += bytes;
+            }
+            Kind::Newline => assert!(there.is_none_or(|there| there == b"\n") && bytes <= 1),
+            Kind::Cleared => assert_eq!((bytes, entry.offset), (0, 0)),
+            kind => panic!("{kind:?}"),
+        }
+    }
+    assert_eq!(told, lengths, "every byte is somebody's, once");
+    assert_eq!(in_file, file.len());
+    cleared
 }
 
 /// Speaks until told to stop; odd ones stop in the middle of a line. Says how much it said.
@@ -126,8 +218,12 @@ struct Drainer {
 }
 
 impl Drainer {
-    fn start(world: &World) -> Self {
-        let mut child = Program::new(std::env::current_exe().unwrap())
+    fn start(world: &World, clears: bool) -> Self {
+        let mut program = Program::new(std::env::current_exe().unwrap());
+        if clears {
+            program.env(CLEARS, "1");
+        }
+        let mut child = program
             .args(["logs::tests::kill::drainer", "--exact", "--nocapture"])
             .env(DIR, world.dir.path())
             .env(DAEMON, world.daemon.bare())
@@ -174,6 +270,15 @@ fn drainer() {
         logs.attach(*run, rustix::fs::open(path, flags, Mode::empty()).unwrap());
     }
     println!("ready");
+    if std::env::var_os(CLEARS).is_some() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            // Until killed.
+            loop {
+                logs.clear(daemon).await.unwrap();
+            }
+        });
+    }
     let mut word = String::new();
     std::io::stdin().read_to_string(&mut word).unwrap();
     if word == "finish" {

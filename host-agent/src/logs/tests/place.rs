@@ -311,7 +311,7 @@ pub(super) fn make_log_dir(world: &World) {
 }
 
 /// Waits until the index says that nothing is under way, and its writer is gone.
-fn settled(world: &World) {
+pub(super) fn settled(world: &World) {
     eventually(|| {
         let file = File::open(world.index()).unwrap();
         let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;

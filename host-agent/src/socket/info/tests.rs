@@ -2,7 +2,7 @@ use super::*;
 use host_agent_engine::view::{DaemonView, LastExit};
 use std::sync::Arc;
 use zhylon_shared::id::DaemonId;
-use zhylon_shared::spec::SpecDraft;
+use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 use zhylon_shared::state::DesiredState;
 
 /// Engine time 0 is this Unix time: 2026-11-22 11:00:00 UTC.
@@ -40,7 +40,7 @@ fn show(instance: InstanceView, now: u64) -> Value {
         wall: &wall,
         zone: &Zone::default(),
     };
-    process_info(&entry, &instance, &clock)
+    process_info(&entry, &instance, "/home/anna/log", &clock)
 }
 
 fn at(seconds: u64) -> Time {
@@ -54,6 +54,7 @@ fn instance(state: InstanceState) -> InstanceView {
         pid: if state.has_process() { 4242 } else { 0 },
         state,
         since: at(100),
+        started: Some(at(95)),
         restart_count: 0,
         last_exit: None,
         next_start: None,
@@ -127,15 +128,12 @@ fn has_every_field_with_its_type() {
         members["name"],
         Value::String("daemon-H3hxDfKZE0mHsxTqwN_00".into())
     );
-    assert_eq!(
-        members["logfile"],
-        Value::String("~anna/.zhylon/daemon-H3hxDfKZE0mHsxTqwN.log".into())
-    );
+    assert_eq!(members["logfile"], Value::String("/home/anna/log".into()));
 }
 
 #[test]
 fn descriptions() {
-    // RUNNING for 600 s, so started 605 s ago.
+    // RUNNING for 600 s, started 605 s ago.
     assert_eq!(
         description(instance(InstanceState::Running)),
         "pid 4242, uptime 0:10:05"
@@ -160,6 +158,7 @@ fn descriptions() {
     }
     let never = InstanceView {
         generation: 0,
+        started: None,
         ..instance(InstanceState::Stopped)
     };
     assert_eq!(description(never), "Not started");
@@ -180,6 +179,12 @@ fn exit_statuses() {
         (InstanceState::Stopped, Exit::Signal(15), -1, ""),
         (InstanceState::Exited, Exit::Unknown, -1, "Bad exit code -1"),
         (InstanceState::Running, Exit::Code(3), 0, ""),
+        (
+            InstanceState::Fatal,
+            Exit::Code(3),
+            0,
+            "Exited too quickly (process log may have details)",
+        ),
     ] {
         let shown = show(ended(state, Some(exit)), 700);
         assert_eq!(

@@ -144,6 +144,10 @@ impl Raw {
         );
         self.send(head.as_bytes());
         self.send(body);
+        self.answer()
+    }
+
+    pub(crate) fn answer(&mut self) -> (u16, Vec<String>, String) {
         let (status, headers) = self.head();
         let length = headers
             .iter()
@@ -169,7 +173,7 @@ impl Raw {
         chunk
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
@@ -177,7 +181,11 @@ impl Raw {
 
     /// Waits until the server closes.
     pub(crate) fn closed(&mut self) -> bool {
-        self.0.read_to_end(&mut Vec::new()).is_ok()
+        match self.0.read_to_end(&mut Vec::new()) {
+            Ok(_) => true,
+            // With bytes of ours unread.
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 }
 

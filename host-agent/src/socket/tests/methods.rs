@@ -4,7 +4,7 @@ use zhylon_shared::state::InstanceState::Running;
 
 use super::clients::{call, ok, structs, text};
 use super::served::Served;
-use crate::socket::methods::LISTED;
+use crate::socket::catalogue::METHODS;
 
 const WEB: &str = "daemon-web000000000000000";
 const WEB_H: &str = "daemon-h:web000000000000000";
@@ -47,16 +47,22 @@ fn what_is_listed_is_known_and_nothing_else() {
     };
     assert_eq!(
         listed,
-        LISTED.iter().map(|name| text(name)).collect::<Vec<_>>()
+        METHODS
+            .iter()
+            .map(|method| text(method.name))
+            .collect::<Vec<_>>()
     );
-    assert!(LISTED.is_sorted());
-    for method in LISTED {
-        // A parameter too many, of a wrong type: known methods say so (or refuse for their own reason).
-        let refusal = call(&served.socket, method, &[Value::Double(0.5), Value::Nil]).unwrap_err();
+    for method in METHODS.iter().map(|method| method.name) {
+        // A parameter too many, and of wrong types: known methods say so (or refuse for their own reason).
+        let refusal = call(
+            &served.socket,
+            method,
+            &[Value::Double(0.5), Value::Nil, Value::Nil],
+        )
+        .unwrap_err();
         assert_ne!(refusal.0, 1, "{method}: {refusal:?}");
     }
     for method in [
-        "supervisor.getAllConfigInfo",
         "supervisor._update",
         "getPID",
         "supervisor.",

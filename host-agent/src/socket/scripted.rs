@@ -1,7 +1,13 @@
-//! A scripted door.
+//! A scripted door: daemons that do as told, for tests and fuzz targets.
+
+#![expect(clippy::unwrap_used, reason = "never part of a program")]
+
+mod log;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +17,15 @@ use host_agent_engine::time::Time;
 use host_agent_engine::view::{DaemonView, InstanceView, LastExit};
 use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::name;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
-use super::fake_log::FakeLog;
+use self::log::ScriptedLog;
+use super::admission::Admission;
+use super::localtime::Zone;
+use super::session::Session;
+use crate::own_log::OwnLog;
 use crate::socket::door::Door;
 use crate::supervisor::{DaemonEntry, Operator, Refused};
 
@@ -35,6 +46,8 @@ pub(crate) struct World {
     pub(crate) asked: Vec<(Action, Vec<CommandTarget>, String)>,
     /// Commands are refused.
     pub(crate) shutting_down: bool,
+    /// Of all logs together.
+    pub(crate) bytes_read: usize,
     pids: i32,
 }
 
@@ -51,11 +64,14 @@ pub(crate) struct Scripted {
     pub(crate) log: Option<Vec<u8>>,
     /// Bytes of the log that are gone.
     pub(crate) lost: u64,
+    /// Clearing its log fails.
+    pub(crate) stuck: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Fake {
     world: Arc<Mutex<World>>,
+    pub(crate) own_log: OwnLog,
     changes: watch::Sender<u64>,
 }
 
@@ -63,6 +79,7 @@ impl Fake {
     pub(crate) fn new() -> Self {
         Self {
             world: Arc::default(),
+            own_log: OwnLog::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -77,6 +94,7 @@ impl Fake {
                 pid: 0,
                 state,
                 since: Time::ZERO,
+                started: (state != InstanceState::Stopped).then_some(Time::ZERO),
                 restart_count: 0,
                 last_exit: None,
                 next_start: None,
@@ -114,6 +132,7 @@ impl Fake {
             deaf: false,
             log: None,
             lost: 0,
+            stuck: false,
         };
         self.change(|world| {
             world.daemons.insert(id, scripted);
@@ -136,6 +155,16 @@ impl Fake {
         let result = change(&mut self.world());
         self.changes.send_modify(|version| *version += 1);
         result
+    }
+
+    /// A peer of this process' own user.
+    pub(crate) fn session(&self) -> Session<Self> {
+        Session {
+            door: self.clone(),
+            uid: own_uid(),
+            zone: Rc::new(Zone::default()),
+            commands: Admission::new(16, 256, 64),
+        }
     }
 
     /// Changes one daemon.
@@ -189,6 +218,7 @@ impl World {
                     one.pid = 40_000 + self.pids;
                     one.state = Running;
                     one.generation += 1;
+                    one.started = Some(Time::ZERO);
                     CommandOutcome::Done
                 }
             },
@@ -221,7 +251,11 @@ impl World {
 }
 
 impl Door for Fake {
-    type Log = FakeLog;
+    type Log = ScriptedLog;
+
+    fn own_log(&self) -> OwnLog {
+        self.own_log.clone()
+    }
 
     fn daemons(&self) -> BTreeMap<DaemonId, Arc<DaemonEntry>> {
         let world = self.world();
@@ -271,8 +305,23 @@ impl Door for Fake {
         Ok(outcomes)
     }
 
-    async fn log(&self, daemon: DaemonId) -> io::Result<Option<FakeLog>> {
+    fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf> {
+        Some(Path::new("/home/anna/.zhylon").join(name::log_file(daemon)))
+    }
+
+    async fn clear_log(&self, daemon: DaemonId) -> io::Result<()> {
+        self.change(|world| {
+            let one = world.daemons.get_mut(&daemon).unwrap();
+            if one.stuck {
+                return Err(io::Error::other("stuck"));
+            }
+            one.lost = one.log.as_ref().map_or(0, Vec::len) as u64;
+            Ok(())
+        })
+    }
+
+    async fn log(&self, daemon: DaemonId) -> io::Result<Option<ScriptedLog>> {
         let has_log = self.world().daemons[&daemon].log.is_some();
-        Ok(has_log.then(|| FakeLog::new(self.clone(), daemon, self.changes.subscribe())))
+        Ok(has_log.then(|| ScriptedLog::new(self.clone(), daemon, self.changes.subscribe())))
     }
 }

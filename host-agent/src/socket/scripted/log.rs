@@ -6,18 +6,18 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
 
-use super::fake::Fake;
+use super::Fake;
 use crate::logs::LogItem;
 use crate::socket::door::Log;
 
 #[derive(Debug)]
-pub(crate) struct FakeLog {
+pub(crate) struct ScriptedLog {
     fake: Fake,
     daemon: DaemonId,
     changes: watch::Receiver<u64>,
 }
 
-impl FakeLog {
+impl ScriptedLog {
     pub(crate) fn new(fake: Fake, daemon: DaemonId, changes: watch::Receiver<u64>) -> Self {
         Self {
             fake,
@@ -32,14 +32,15 @@ impl FakeLog {
     }
 }
 
-impl Log for FakeLog {
+impl Log for ScriptedLog {
     fn end(&self) -> u64 {
         self.bytes().len() as u64
     }
 
     fn last_bytes(&self, bytes: usize) -> io::Result<Vec<u8>> {
         let log = self.bytes();
-        Ok(log[log.len().saturating_sub(bytes)..].to_vec())
+        let lost = self.fake.world().daemons[&self.daemon].lost as usize;
+        Ok(log[log.len().saturating_sub(bytes).max(lost)..].to_vec())
     }
 
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
@@ -54,6 +55,7 @@ impl Log for FakeLog {
         let log = self.bytes();
         let rest = log.get(position as usize..).unwrap_or_default();
         let data = &rest[..rest.len().min(max_bytes)];
+        self.fake.world().bytes_read += data.len();
         Ok((!data.is_empty()).then(|| LogItem::Data {
             next_position: position + data.len() as u64,
             instance: 0,
