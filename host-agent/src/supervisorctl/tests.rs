@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use zhylon_shared::state::InstanceState::{Backoff, Running, Stopped};
 
 mod beside;
+mod others;
 
 use super::beside::Beside;
 use super::calls::Server;
