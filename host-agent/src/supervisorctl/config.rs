@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Longest file read. Debian's own has 1 KiB.
 const FILE_MAX: u64 = 1024 * 1024;
 
+/// What most fit into: one read.
+const FILE_USUAL: usize = 8 * 1024;
+
 /// What Supervisor's client assumes where the file says nothing.
 const DEFAULT_URL: &str = "http://localhost:9001";
 
@@ -24,7 +27,7 @@ pub(super) enum ConfigError {
 
 /// The `serverurl` of a file.
 pub(super) fn server_url(path: &Path) -> Result<String, ConfigError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(FILE_USUAL);
     File::open(path)
         .and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))
         .map_err(|error| match error.kind() {

@@ -304,6 +304,18 @@ fn a_line_about_ours_asks_nobody_else() {
 }
 
 #[test]
+fn a_server_that_is_named_is_meant_alone() {
+    let (served, dir) = (Served::start(), tempfile::tempdir().unwrap());
+    let place = script(dir.path(), "http://localhost:9001");
+    let named = format!("-s{}", served.url());
+    let said = |args: &[&str]| said_at(Path::new("/no/such"), &place, args);
+    let unknown = ("web: ERROR (no such process)\n".to_owned(), 1);
+    assert_eq!(said(&[&named, "stop", "web"]), unknown);
+    assert_eq!(said(&[&named, "stop", "all"]), (String::new(), 0));
+    assert_eq!(said(&["stop", "web"]).1, 7);
+}
+
+#[test]
 fn one_that_is_away_or_stuck() {
     if !has_debians_client("one_that_is_away_or_stuck") {
         return;
