@@ -22,7 +22,7 @@ impl Interrupts {
             .build()?;
         let (interrupts, mut told) = Self::pair()?;
         let waited_for = Arc::clone(&interrupts.waited_for);
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         thread::spawn(move || {
             runtime.block_on(async {
                 let kind = tokio::signal::unix::SignalKind::interrupt();
