@@ -1,42 +1,87 @@
-//! `supervisorctl`: the client of the local socket, with the texts, columns and exit codes of Supervisor's own 4.2.5.
-//! Synchronous and small, since its whole life is a few milliseconds. Never reads standard input, never uses colour.
+//! `supervisorctl`: the client of the local socket, with the texts, columns and exit codes of Supervisor's own 4.2.5, and
+//! a window to a real Supervisor beside us. Synchronous and small, since its whole life is a few milliseconds. Never uses
+//! colour; reads standard input only as a shell and for `fg`.
 
+mod beside;
 mod calls;
+mod clear;
+mod complete;
+mod config;
+mod editor;
 mod exit;
+mod fg;
+mod groups;
 mod help;
 mod inspect;
+mod interrupts;
+mod lines;
 mod moves;
 mod names;
 mod options;
+mod power;
+mod real;
+mod shell;
+mod table;
 mod tail;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
+use self::beside::Beside;
 use self::calls::{CallError, Server};
-use self::options::{Options, Parsed};
+use self::interrupts::Interrupts;
+pub(crate) use self::lines::Lines;
+use self::options::Parsed;
+pub(crate) use self::real::Place;
+
+/// Where a run of the client happens.
+pub(crate) struct Surroundings<'a> {
+    /// `ZHYLON_SUPERVISOR_SOCKET`.
+    pub(crate) socket: Option<OsString>,
+    /// Where a real Supervisor would be; `None` if there is none to be looked for. No option and no variable says it:
+    /// what is named here runs with the caller's rights, under sudo with root's.
+    pub(crate) place: Option<Place>,
+    pub(crate) lines: Lines,
+    /// Whether a person sits there.
+    pub(crate) terminal: bool,
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) err: &'a mut dyn Write,
+}
 
 /// Runs the client. `args` are those after the program's name.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let socket = env::var_os("ZHYLON_SUPERVISOR_SOCKET");
+    let lines = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(stdin) => Lines::new(stdin),
+        Err(_) => return ExitCode::from(exit::GENERIC),
+    };
+    let handed_on = env::var_os(real::HANDED_ON).is_some();
+    // Line by line: a stop may take as long as its daemon's grace, and the next one is told when it is done.
     let mut out = io::stdout().lock();
-    let mut err = io::stderr().lock();
-    let status = run(args, socket, &mut out, &mut err);
+    let status = run(
+        args,
+        Surroundings {
+            socket: env::var_os("ZHYLON_SUPERVISOR_SOCKET"),
+            place: (!handed_on).then(Place::of_this_host),
+            lines,
+            terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
+            out: &mut out,
+            err: &mut io::stderr().lock(),
+        },
+    );
     // A reader that went away (`| head -1`) is no failure of ours.
     let _ = out.flush();
     ExitCode::from(status)
 }
 
 /// Runs the client with these arguments and returns its exit status.
-pub(crate) fn run(
-    args: impl Iterator<Item = OsString>,
-    socket: Option<OsString>,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> u8 {
-    let options = match options::parse(args, socket) {
+pub(crate) fn run(args: impl Iterator<Item = OsString>, around: Surroundings<'_>) -> u8 {
+    let Surroundings { out, err, .. } = around;
+    let options = match options::parse(args, around.socket) {
         Ok(Parsed::Run(options)) => options,
         Ok(Parsed::Usage) => {
             let _ = out.write_all(help::USAGE.as_bytes());
@@ -47,27 +92,44 @@ pub(crate) fn run(
             return exit::INVALID_ARGS;
         }
     };
-    let Options { line, sockets } = options;
+    let place = around.place.filter(|_| !options.named);
     let mut session = Session {
-        server: Server::new(sockets),
+        server: Server::new(options.sockets),
+        beside: Rc::new(Beside::new(place)),
+        lines: around.lines,
+        terminal: around.terminal,
+        interactive: options.interactive,
+        history: options.history,
+        interrupts: None,
         out,
         err,
         exit: exit::SUCCESS,
     };
-    match session.command(&line) {
-        Ok(()) => session.exit,
-        Err(Stop::Output) => exit::GENERIC,
-        Err(Stop::Call(error)) => {
-            let _ = writeln!(session.out, "error: {error}");
-            exit::GENERIC
-        }
-        Err(Stop::Said) => session.exit,
+    let Some(line) = options.line else {
+        let done = session.shell();
+        // Whatever its commands came to: Supervisor's shell has no other.
+        return match session.settle(done) {
+            Ok(()) => exit::SUCCESS,
+            Err(_) => exit::GENERIC,
+        };
+    };
+    let done = session.command(&line);
+    match session.settle(done) {
+        Ok(()) | Err(Stop::Quit) => session.exit,
+        Err(_) => exit::GENERIC,
     }
 }
 
 /// One run of the client.
 struct Session<'a> {
     server: Server,
+    beside: Rc<Beside>,
+    lines: Lines,
+    terminal: bool,
+    /// Whether a person is to be asked before what can not be undone.
+    interactive: bool,
+    history: Option<PathBuf>,
+    interrupts: Option<Interrupts>,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     /// What it will exit with; as in Supervisor the last failure decides.
@@ -76,12 +138,14 @@ struct Session<'a> {
 
 /// Why a command goes no further.
 enum Stop {
-    /// Nobody reads what it prints.
+    /// Nobody reads what it prints, or standard input can not be read.
     Output,
     /// A call failed in a way the command has no text for.
     Call(CallError),
     /// Everything is said, and the exit status set.
     Said,
+    /// Somebody wants to leave.
+    Quit,
 }
 
 impl From<io::Error> for Stop {
@@ -109,27 +173,58 @@ impl Session<'_> {
         let (command, rest) = line.split_at(end);
         let args: Vec<&str> = rest.split_whitespace().collect();
         match command {
-            "status" => self.status(&args),
-            "start" => self.start(&args),
-            "stop" => self.stop(&args),
-            "restart" => self.restart(&args),
-            "signal" => self.signal(&args),
-            "pid" => self.pid(&args),
-            "tail" => self.tail(&args),
-            "version" => self.version(&args),
-            "reread" => self.reread(&args),
-            "update" => self.update(&args),
+            "add" => self.add(&args),
+            "avail" => self.avail(&args),
+            "clear" => self.clear(&args),
+            "fg" => self.fg(&args),
             "help" => self.help(&args),
-            // The server says why not, and what to do instead.
-            "shutdown" => self.refused("supervisor.shutdown", &[]),
-            "reload" => self.refused("supervisor.restart", &[]),
-            "add" => self.refused("supervisor.addProcessGroup", &args),
-            "remove" => self.refused("supervisor.removeProcessGroup", &args),
+            "maintail" => self.maintail(&args),
+            "open" => self.open(&args),
+            "pid" => self.pid(&args),
+            "reload" => self.reload(&args),
+            "remove" => self.remove(&args),
+            "reread" => self.reread(&args),
+            "restart" => self.restart(&args),
+            "shutdown" => self.shutdown(&args),
+            "signal" => self.signal(&args),
+            "start" => self.start(&args),
+            "status" => self.status(&args),
+            "stop" => self.stop(&args),
+            "tail" => self.tail(&args),
+            "update" => self.update(&args),
+            "version" => self.version(&args),
+            "EOF" | "exit" | "quit" => {
+                self.say("")?;
+                Err(Stop::Quit)
+            }
+            _ if line.is_empty() => Ok(()),
             _ => {
                 self.exit = exit::GENERIC;
                 self.say(&format!("*** Unknown syntax: {line}"))
             }
         }
+    }
+
+    /// Says what no command has a text for. What remains an error ends everything.
+    fn settle(&mut self, done: Result<(), Stop>) -> Result<(), Stop> {
+        match done {
+            Err(Stop::Call(error)) => {
+                self.exit = exit::GENERIC;
+                self.say(&format!("error: {error}"))
+            }
+            Err(Stop::Said) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn no_arguments(&mut self, command: &str, args: &[&str]) -> Result<(), Stop> {
+        if args.is_empty() {
+            return Ok(());
+        }
+        self.exit = exit::GENERIC;
+        self.say(&format!("Error: {command} accepts no arguments"))?;
+        self.say(help::of(command).unwrap_or_default())?;
+        Err(Stop::Said)
     }
 
     fn say(&mut self, line: &str) -> Result<(), Stop> {

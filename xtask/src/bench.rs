@@ -7,6 +7,7 @@ mod memory;
 mod ours;
 mod report;
 mod respawn;
+mod status;
 
 use std::path::PathBuf;
 
@@ -25,9 +26,25 @@ pub struct Args {
     /// Kills of each fast program per round (supervisord, which takes a second each, gets fewer).
     #[arg(long, default_value_t = 25)]
     pub kills: usize,
+    /// Measures this alone.
+    #[arg(long)]
+    pub only: Option<Part>,
     /// Writes the figures as JSON there.
     #[arg(long)]
     pub json: Option<PathBuf>,
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// From a kill to the next process' first act.
+    Respawn,
+    /// Of keeper and worker.
+    Memory,
+    /// From a process to a reader.
+    Logs,
+    /// A whole `supervisorctl status`.
+    Status,
 }
 
 /// Where a benchmark finds its things.
@@ -61,12 +78,22 @@ pub fn run(args: &Args) -> Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    for child in &children {
-        respawn::measure(&bench, &runtime, &system, child, args, &mut report)?;
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Respawn) {
+        for child in &children {
+            respawn::measure(&bench, &runtime, &system, child, args, &mut report)?;
+        }
     }
-    runtime.block_on(memory::measure(&system, &children[0], &bench, &mut report))?;
-    runtime.block_on(logs::first_line(&system, &mut report))?;
-    runtime.block_on(logs::throughput(&system, &bench, &mut report))?;
+    if wanted(Part::Memory) {
+        runtime.block_on(memory::measure(&system, &children[0], &bench, &mut report))?;
+    }
+    if wanted(Part::Logs) {
+        runtime.block_on(logs::first_line(&system, &mut report))?;
+        runtime.block_on(logs::throughput(&system, &bench, &mut report))?;
+    }
+    if wanted(Part::Status) {
+        runtime.block_on(status::measure(&system, &children[0], &bench, &mut report))?;
+    }
     drop(system);
     say(&report.table());
     if let Some(path) = &args.json {

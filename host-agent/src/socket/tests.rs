@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod served;
+pub(crate) mod supervisord;
 
 pub(crate) use super::scripted as fake;
 

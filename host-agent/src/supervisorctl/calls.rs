@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use dxr::{FaultResponse, MethodCall, MethodResponse, Value};
 
+use super::real::AGENT;
 use crate::socket::fault::Code;
 
 /// Longest answer read: several thousand instances. A longer one is an error, not memory.
@@ -16,6 +18,14 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 /// Longest head of an answer, and of a line of it.
 const HEAD_MAX: u64 = 64 * 1024;
 
+/// Faults our agent never answers, but a Supervisor does (`supervisor/xmlrpc.py`).
+pub(super) mod theirs {
+    pub(crate) const SHUTDOWN_STATE: i32 = 6;
+    pub(crate) const ALREADY_ADDED: i32 = 90;
+    pub(crate) const STILL_RUNNING: i32 = 91;
+    pub(crate) const CANT_REREAD: i32 = 92;
+}
+
 /// The server, connected at the first call.
 pub(super) struct Server {
     sockets: Vec<PathBuf>,
@@ -23,6 +33,7 @@ pub(super) struct Server {
 }
 
 /// An open connection.
+#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) url: String,
     stream: BufReader<UnixStream>,
@@ -62,7 +73,15 @@ impl fmt::Display for CallError {
 }
 
 impl CallError {
-    /// The fault's code, if it is one.
+    /// The fault's number, if it is one.
+    pub(super) fn number(&self) -> Option<i32> {
+        match self {
+            Self::Fault { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The fault's code, if it is one of ours.
     pub(super) fn code(&self) -> Option<Code> {
         match self {
             Self::Fault { code, .. } => Code::from_number(*code),
@@ -79,6 +98,16 @@ impl Server {
         }
     }
 
+    /// The same server, not connected.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.sockets.clone())
+    }
+
+    /// Ends the connection: between two lines of a shell the server may be another process.
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
     /// A new connection to the first socket that answers. The first one's error is told if none does.
     pub(super) fn connect(&self) -> Result<Connection, CallError> {
         let mut first = None;
@@ -86,8 +115,11 @@ impl Server {
             let url = url(path);
             match UnixStream::connect(path) {
                 Ok(stream) => {
-                    let stream = BufReader::new(stream);
-                    return Ok(Connection { url, stream });
+                    let mut connection = Connection::over(stream, url);
+                    // The second place is also a real Supervisor's: that one is not ours to speak to.
+                    if first.is_none() || connection.is_the_agents() {
+                        return Ok(connection);
+                    }
                 }
                 Err(error) => {
                     first.get_or_insert(match error.kind() {
@@ -107,26 +139,10 @@ impl Server {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let call = MethodCall {
-            name: method.into(),
-            params: params.to_vec(),
-        };
-        let body = match call.to_xml() {
-            Ok(body) => format!("<?xml version='1.0'?>\n{body}\n"),
-            Err(error) => return Err(connection.garbled(error.to_string())),
-        };
-        let answer = connection.post(&body)?;
-        let result = match MethodResponse::from_xml(&answer) {
-            Ok(response) => Ok(response.value),
-            Err(_) => match FaultResponse::from_xml(&answer) {
-                Ok(response) => Err(CallError::Fault {
-                    code: response.fault.code(),
-                    text: response.fault.string().to_owned(),
-                }),
-                Err(_) => Err(connection.garbled("the answer is not XML-RPC".to_owned())),
-            },
-        };
-        self.connection = Some(connection);
+        let result = connection.call(method, params);
+        if matches!(result, Ok(_) | Err(CallError::Fault { .. })) {
+            self.connection = Some(connection);
+        }
         result
     }
 
@@ -163,6 +179,43 @@ impl Server {
 }
 
 impl Connection {
+    pub(super) fn over(stream: UnixStream, url: String) -> Self {
+        let stream = BufReader::new(stream);
+        Self { url, stream }
+    }
+
+    fn is_the_agents(&mut self) -> bool {
+        let name = self.call("supervisor.getIdentification", &[]);
+        matches!(name, Ok(Value::String(name)) if name == AGENT)
+    }
+
+    /// Calls a method. After any error but a fault the connection is of no more use.
+    pub(super) fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, CallError> {
+        let call = MethodCall {
+            name: method.into(),
+            params: params.to_vec(),
+        };
+        let body = call
+            .to_xml()
+            .map_err(|error| self.garbled(error.to_string()))?;
+        let answer = self.post(&format!("<?xml version='1.0'?>\n{body}\n"))?;
+        if let Ok(response) = MethodResponse::from_xml(&answer) {
+            return Ok(response.value);
+        }
+        match FaultResponse::from_xml(&answer) {
+            Ok(response) => Err(CallError::Fault {
+                code: response.fault.code(),
+                text: response.fault.string().to_owned(),
+            }),
+            Err(_) => Err(self.garbled("the answer is not XML-RPC".to_owned())),
+        }
+    }
+
+    /// Whether there is something to read already.
+    pub(super) fn is_buffered(&self) -> bool {
+        !self.stream.buffer().is_empty()
+    }
+
     fn garbled(&self, what: String) -> CallError {
         let url = self.url.clone();
         CallError::Answer { url, what }
@@ -253,6 +306,12 @@ impl Connection {
             _ => Err(ErrorKind::UnexpectedEof.into()),
         });
         self.io(read)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
     }
 }
 

@@ -8,6 +8,8 @@ pub(super) const INVALID_ARGS: u8 = 2;
 pub(super) const INSUFFICIENT_PRIVILEGES: u8 = 4;
 pub(super) const NOT_INSTALLED: u8 = 5;
 pub(super) const NOT_RUNNING: u8 = 7;
+/// Ctrl-C where nothing is followed.
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// `status`: something shown is not running.
 pub(super) const STATUS_NOT_RUNNING: u8 = 3;

@@ -1,34 +1,57 @@
-//! `status`, `pid`, `version`, `reread`, `update`, and what the agent refuses.
+//! `status`, `pid`, `version`.
 
 use dxr::Value;
 
-use super::names::{Name, namespec, number, text};
+use super::beside::Shares;
+use super::names::{Name, number, text};
+use super::real::Reach;
+use super::table::{self, Row};
 use super::{Session, Stop, exit, help};
 use crate::socket::fault::Code;
 
-/// Narrowest column of names.
-const NAME_WIDTH: usize = 30;
-
-/// STOPPED, EXITED, FATAL, UNKNOWN.
-const STOPPED_STATES: [i32; 4] = [0, 100, 200, 1000];
-
 impl Session<'_> {
+    /// One table of ours and theirs. As if it were one server, a process that does not run outweighs a name that is not
+    /// known.
     pub(super) fn status(&mut self, names: &[&str]) -> Result<(), Stop> {
-        if let Err(stop) = self.upcheck() {
-            if matches!(stop, Stop::Said) {
-                self.exit = exit::STATUS_UNKNOWN;
+        let all = names.is_empty() || names.contains(&"all");
+        let shares = if all {
+            self.shares(&["all"])
+        } else {
+            self.shares(names)
+        };
+        let (mut rows, mut deaf) = (Vec::new(), false);
+        if shares.concern_us() {
+            match self.own_rows() {
+                Ok(own) => rows = own,
+                Err(stop) => {
+                    self.settle(Err(stop))?;
+                    self.exit = exit::STATUS_UNKNOWN;
+                    deaf = true;
+                }
             }
-            return Err(stop);
         }
-        let infos = self.infos()?;
-        if names.is_empty() || names.contains(&"all") {
-            return self.table(&infos.iter().collect::<Vec<_>>());
+        let asked = self.add_their_rows(&mut rows, &shares)?;
+        if all {
+            if !shares.theirs.is_empty() {
+                rows.sort_by(|a, b| (&a.group, &a.process).cmp(&(&b.group, &b.process)));
+            }
+            self.say_if_real_hangs()?;
+            return self.show(&rows);
         }
         let mut shown = Vec::new();
-        for name in names.iter().map(|name| Name::parse(name)) {
+        for text in names {
+            let name = Name::parse(text);
             let before = shown.len();
-            shown.extend(infos.iter().filter(|info| means(&name, info)));
-            if shown.len() == before {
+            let matching = rows
+                .iter()
+                .filter(|row| name.means(&row.group, &row.process));
+            shown.extend(matching.cloned());
+            let answered_for = if shares.theirs.contains(text) {
+                asked
+            } else {
+                deaf
+            };
+            if shown.len() == before && !answered_for {
                 self.exit = exit::STATUS_UNKNOWN;
                 if name.says_group() {
                     self.say(&format!("{}: ERROR (no such group)", name.group))?;
@@ -37,35 +60,88 @@ impl Session<'_> {
                 }
             }
         }
-        self.table(&shown)
+        self.show(&shown)
     }
 
-    fn table(&mut self, infos: &[&Value]) -> Result<(), Stop> {
-        let names: Vec<String> = infos
-            .iter()
-            .map(|info| namespec(text(info, "group"), text(info, "name")))
-            .collect();
-        let longest = names.iter().map(|name| name.chars().count()).max();
-        let width = longest.unwrap_or(0).max(NAME_WIDTH) + 3;
-        let mut table = String::new();
-        for (name, info) in names.iter().zip(infos) {
-            let (state, description) = (text(info, "statename"), text(info, "description"));
-            table += &format!("{name:width$}{state:10}{description}\n");
-            if STOPPED_STATES.contains(&number(info, "state")) {
-                self.exit = exit::STATUS_NOT_RUNNING;
+    fn own_rows(&mut self) -> Result<Vec<Row>, Stop> {
+        self.upcheck()?;
+        Ok(self.infos()?.iter().map(Row::of).collect())
+    }
+
+    /// Asks the real one for its names and tells what else it said, which is why some are not there. Whether it was
+    /// asked.
+    fn add_their_rows(&mut self, rows: &mut Vec<Row>, shares: &Shares<'_>) -> Result<bool, Stop> {
+        if shares.theirs.is_empty() {
+            return Ok(false);
+        }
+        let Some(real) = self.beside.real() else {
+            return Ok(false);
+        };
+        let output = match real.output(&[&["status"], shares.theirs.as_slice()].concat()) {
+            Ok(output) => output,
+            Err(error) => {
+                let text = format!(
+                    "error: the Supervisor of this host could not be asked ({error}); try: {} status",
+                    real.by_hand()
+                );
+                self.exit = exit::GENERIC;
+                self.say(&text)?;
+                return Ok(true);
+            }
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        for line in said.lines() {
+            match Row::read(line) {
+                // One that two names mean comes twice.
+                Some(row) if rows.contains(&row) => {}
+                Some(row) => rows.push(row),
+                None => self.say(line)?,
             }
         }
-        Ok(self.out.write_all(table.as_bytes())?)
+        self.err.write_all(&output.stderr)?;
+        match output
+            .status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+        {
+            Some(exit::SUCCESS) => {}
+            code => self.exit = code.unwrap_or(exit::GENERIC),
+        }
+        Ok(true)
+    }
+
+    fn say_if_real_hangs(&mut self) -> Result<(), Stop> {
+        let hangs = |real: &&super::real::Real| real.reach() == Reach::Hangs;
+        if let Some(real) = self.beside.real().filter(hangs) {
+            let by_hand = real.by_hand();
+            writeln!(
+                self.err,
+                "The Supervisor of this host does not answer; its programs are not shown. Try: {by_hand} status"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, rows: &[Row]) -> Result<(), Stop> {
+        if rows.iter().any(Row::is_stopped) {
+            self.exit = exit::STATUS_NOT_RUNNING;
+        }
+        Ok(self.out.write_all(table::format(rows).as_bytes())?)
     }
 
     pub(super) fn pid(&mut self, names: &[&str]) -> Result<(), Stop> {
-        self.upcheck()?;
         if names.is_empty() {
+            self.upcheck()?;
             return match self.server.call("supervisor.getPID", &[])? {
                 Value::Integer(pid) => self.say(&pid.to_string()),
                 other => Err(self.server.unexpected("supervisor.getPID", &other).into()),
             };
         }
+        self.share(&["pid"], names, Self::own_pids)
+    }
+
+    fn own_pids(&mut self, names: &[&str]) -> Result<(), Stop> {
+        self.upcheck()?;
         if names.contains(&"all") {
             for info in self.infos()? {
                 self.say(&number(&info, "pid").to_string())?;
@@ -75,7 +151,7 @@ impl Session<'_> {
         for name in names.iter().map(|name| Name::parse(name)) {
             let infos = if name.is_group() && name.is_ours() {
                 let mut infos = self.infos()?;
-                infos.retain(|info| means(&name, info));
+                infos.retain(|info| name.means(text(info, "group"), text(info, "name")));
                 infos
             } else {
                 let param = Value::String(name.text.to_owned());
@@ -107,40 +183,6 @@ impl Session<'_> {
         self.say(&version)
     }
 
-    pub(super) fn reread(&mut self, args: &[&str]) -> Result<(), Stop> {
-        self.no_arguments("reread", args)?;
-        let mut lines = Vec::new();
-        for (groups, what) in self.changes()?.into_iter().zip(CHANGES) {
-            lines.extend(groups.into_iter().map(|group| format!("{group}: {what}")));
-        }
-        if lines.is_empty() {
-            return self.say("No config updates to processes");
-        }
-        lines.sort();
-        self.say(&lines.join("\n"))
-    }
-
-    /// Nothing to do: the api-server's changes are carried out as they come. Names are checked as Supervisor does.
-    pub(super) fn update(&mut self, names: &[&str]) -> Result<(), Stop> {
-        if self.changes()?.iter().any(|groups| !groups.is_empty()) {
-            self.exit = exit::GENERIC;
-            return self.say("ERROR: this is a Supervisor; update it with its own supervisorctl");
-        }
-        if names.is_empty() || names.contains(&"all") {
-            return Ok(());
-        }
-        let infos = self.infos()?;
-        for name in names.iter().map(|name| Name::parse(name)) {
-            let known = name.is_group() && infos.iter().any(|info| means(&name, info))
-                || infos.iter().any(|info| text(info, "group") == name.text);
-            if !known {
-                self.exit = exit::GENERIC;
-                self.say(&format!("ERROR: no such group: {}", name.text))?;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn help(&mut self, args: &[&str]) -> Result<(), Stop> {
         let text = match args {
             [] => help::COMMANDS.to_owned(),
@@ -153,60 +195,9 @@ impl Session<'_> {
         self.say(&text)
     }
 
-    /// A command the agent does not carry out: its own words say why.
-    pub(super) fn refused(&mut self, method: &str, args: &[&str]) -> Result<(), Stop> {
-        let params: Vec<Value> = args
-            .iter()
-            .map(|arg| Value::String((*arg).to_owned()))
-            .collect();
-        self.server.call(method, &params)?;
-        Ok(())
-    }
-
-    fn no_arguments(&mut self, command: &str, args: &[&str]) -> Result<(), Stop> {
-        if args.is_empty() {
-            return Ok(());
-        }
-        self.exit = exit::GENERIC;
-        self.say(&format!("Error: {command} accepts no arguments"))?;
-        self.say(help::of(command).unwrap_or_default())?;
-        Err(Stop::Said)
-    }
-
-    fn infos(&mut self) -> Result<Vec<Value>, Stop> {
+    pub(super) fn infos(&mut self) -> Result<Vec<Value>, Stop> {
         Ok(self
             .server
             .call_array("supervisor.getAllProcessInfo", &[])?)
     }
-
-    /// Groups added, changed and removed, in the order of [`CHANGES`].
-    fn changes(&mut self) -> Result<[Vec<String>; 3], Stop> {
-        const METHOD: &str = "supervisor.reloadConfig";
-        let mut answer = self.server.call_array(METHOD, &[])?;
-        let groups = |list: &Value| match list {
-            Value::Array(names) => names
-                .iter()
-                .filter_map(|name| match name {
-                    Value::String(name) => Some(name.clone()),
-                    _ => None,
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        match answer.pop() {
-            Some(Value::Array(lists)) if lists.len() == 3 => {
-                Ok([groups(&lists[0]), groups(&lists[1]), groups(&lists[2])])
-            }
-            other => {
-                let other = other.unwrap_or(Value::Nil);
-                Err(self.server.unexpected(METHOD, &other).into())
-            }
-        }
-    }
-}
-
-const CHANGES: [&str; 3] = ["available", "changed", "disappeared"];
-
-fn means(name: &Name<'_>, info: &Value) -> bool {
-    name.means(text(info, "group"), text(info, "name"))
 }

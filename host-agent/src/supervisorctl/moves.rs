@@ -54,30 +54,33 @@ enum Restarted<'a> {
 
 impl Session<'_> {
     pub(super) fn start(&mut self, names: &[&str]) -> Result<(), Stop> {
-        self.upcheck()?;
         if names.is_empty() {
             return self.no_name("start", exit::INVALID_ARGS);
         }
-        self.all_or_each(&START, names)
+        self.share(&["start"], names, |session, own| {
+            session.upcheck()?;
+            session.all_or_each(&START, own)
+        })
     }
 
     pub(super) fn stop(&mut self, names: &[&str]) -> Result<(), Stop> {
-        self.upcheck()?;
         if names.is_empty() {
             return self.no_name("stop", exit::GENERIC);
         }
-        self.all_or_each(&STOP, names)
+        self.share(&["stop"], names, |session, own| {
+            session.upcheck()?;
+            session.all_or_each(&STOP, own)
+        })
     }
 
     pub(super) fn signal(&mut self, args: &[&str]) -> Result<(), Stop> {
-        self.upcheck()?;
         let [signal, names @ ..] = args else {
             return self.no_signal();
         };
         if names.is_empty() {
             return self.no_signal();
         }
-        let signal = Move {
+        let what = Move {
             process: "supervisor.signalProcess",
             group: "supervisor.signalProcessGroup",
             all: "supervisor.signalAllProcesses",
@@ -86,16 +89,23 @@ impl Session<'_> {
             fine: None,
             no_group: exit::GENERIC,
         };
-        self.all_or_each(&signal, names)
+        self.share(&["signal", signal], names, |session, own| {
+            session.upcheck()?;
+            session.all_or_each(&what, own)
+        })
+    }
+
+    pub(super) fn restart(&mut self, names: &[&str]) -> Result<(), Stop> {
+        if names.is_empty() {
+            return self.no_name("restart", exit::GENERIC);
+        }
+        self.share(&["restart"], names, Self::restart_own)
     }
 
     /// Our daemons are restarted by one call each, so that no client killed in between leaves one stopped; what is said
     /// is what a stop and a start would have said.
-    pub(super) fn restart(&mut self, names: &[&str]) -> Result<(), Stop> {
+    fn restart_own(&mut self, names: &[&str]) -> Result<(), Stop> {
         self.upcheck()?;
-        if names.is_empty() {
-            return self.no_name("restart", exit::GENERIC);
-        }
         if names.contains(&"all") {
             return match self.restart_call("all") {
                 Ok((stopped, started)) => {
@@ -260,13 +270,16 @@ impl Session<'_> {
         }
     }
 
-    fn no_name(&mut self, command: &str, exit: u8) -> Result<(), Stop> {
+    /// As in Supervisor a server is asked for before the names are missed.
+    pub(super) fn no_name(&mut self, command: &str, exit: u8) -> Result<(), Stop> {
+        self.upcheck()?;
         self.exit = exit;
         self.say(&format!("Error: {command} requires a process name"))?;
         self.say(help::of(command).unwrap_or_default())
     }
 
     fn no_signal(&mut self) -> Result<(), Stop> {
+        self.upcheck()?;
         self.exit = exit::GENERIC;
         self.say("Error: signal requires a signal name and a process name")?;
         self.say(help::of("signal").unwrap_or_default())

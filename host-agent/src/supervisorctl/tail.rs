@@ -1,29 +1,43 @@
-//! `tail`: the end of a log, or all that comes.
-
-use std::sync::mpsc;
-use std::thread;
+//! `tail` and `maintail`: the end of a log, or all that comes.
 
 use dxr::Value;
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
 use super::calls::{CallError, Connection};
+use super::interrupts::Interrupts;
 use super::{Session, Stop, exit, help};
 use crate::socket::fault::Code;
 
 /// Bytes shown unless told.
 const BYTES: i32 = 1600;
 
-/// Chunks read ahead of a slow terminal; then the server waits.
-const CHUNKS_AHEAD: usize = 4;
+/// Which log.
+#[derive(Debug, Clone, Copy)]
+enum Log<'a> {
+    Process { name: &'a str, channel: &'a str },
+    Main,
+}
 
-/// What the reader of a followed log or the keyboard said.
-enum Event {
-    Chunk(Vec<u8>),
-    End,
-    Interrupted,
+impl Log<'_> {
+    /// What an error is told about.
+    fn name(&self) -> &str {
+        match self {
+            Self::Process { name, .. } => name,
+            Self::Main => "supervisord",
+        }
+    }
 }
 
 impl Session<'_> {
     pub(super) fn tail(&mut self, args: &[&str]) -> Result<(), Stop> {
+        let named = args.iter().find(|arg| !arg.starts_with('-'));
+        if named.is_some_and(|name| self.is_theirs(name)) {
+            self.expect_interrupts()?;
+            let done = self.hand_on(&[&["tail"], args].concat());
+            self.forget_interrupts();
+            return done;
+        }
         self.upcheck()?;
         if args.is_empty() {
             return self.tail_error("too few arguments", true);
@@ -44,20 +58,44 @@ impl Session<'_> {
             return self.tail_error(&format!("bad channel '{channel}'"), false);
         }
         match modifier {
-            Some("f") => self.follow(&format!("/logtail/{name}/{channel}"), wait_for_interrupt),
-            None => self.last_bytes(name, &channel, BYTES),
-            Some(bytes) => match bytes.parse() {
-                Ok(bytes) => self.last_bytes(name, &channel, bytes),
-                Err(_) => self.tail_error(&format!("bad argument -{bytes}"), false),
-            },
+            Some("f") => self.follow(&format!("/logtail/{name}/{channel}")),
+            modifier => {
+                let channel = &channel;
+                self.last_bytes(Log::Process { name, channel }, modifier)
+            }
         }
     }
 
-    fn last_bytes(&mut self, name: &str, channel: &str, bytes: i32) -> Result<(), Stop> {
-        match self.fetch(name, channel, bytes) {
-            Ok(mut log) => {
-                log.push(b'\n');
-                Ok(self.out.write_all(&log)?)
+    pub(super) fn maintail(&mut self, args: &[&str]) -> Result<(), Stop> {
+        self.upcheck()?;
+        match args {
+            [] => self.last_bytes(Log::Main, None),
+            ["-f"] => self.follow("/mainlogtail"),
+            [arg] => match arg.strip_prefix('-') {
+                Some(bytes) => self.last_bytes(Log::Main, Some(bytes)),
+                None => self.tail_error(&format!("bad argument {arg}"), false),
+            },
+            _ => {
+                self.exit = exit::GENERIC;
+                self.say("Error: too many arguments")?;
+                self.say(help::of("maintail").unwrap_or_default())
+            }
+        }
+    }
+
+    fn last_bytes(&mut self, log: Log<'_>, bytes: Option<&str>) -> Result<(), Stop> {
+        let bytes = match bytes.map(str::parse) {
+            None => BYTES,
+            Some(Ok(bytes)) => bytes,
+            Some(Err(_)) => {
+                let bytes = bytes.unwrap_or_default();
+                return self.tail_error(&format!("bad argument -{bytes}"), false);
+            }
+        };
+        match self.fetch(log, bytes) {
+            Ok(mut bytes) => {
+                bytes.push(b'\n');
+                Ok(self.out.write_all(&bytes)?)
             }
             Err(error) => {
                 let why = match error.code() {
@@ -67,66 +105,119 @@ impl Session<'_> {
                     _ => return Err(error.into()),
                 };
                 self.exit = exit::GENERIC;
-                self.say(&format!("{name}: ERROR ({why})"))
+                self.say(&format!("{}: ERROR ({why})", log.name()))
             }
         }
     }
 
     /// The bytes as they are from our server; the string of Supervisor's method from one that has no other.
-    fn fetch(&mut self, name: &str, channel: &str, bytes: i32) -> Result<Vec<u8>, CallError> {
-        let name = Value::String(name.to_owned());
-        let method = if channel == "stdout" {
-            let params = [name.clone(), Value::Integer(bytes)];
-            match self.server.call("zhylon.readLog", &params) {
-                Ok(Value::Base64(log)) => return Ok(log),
-                Ok(other) => return Err(self.server.unexpected("zhylon.readLog", &other)),
-                Err(error) if error.code() == Some(Code::UnknownMethod) => {}
-                Err(error) => return Err(error),
+    fn fetch(&mut self, log: Log<'_>, bytes: i32) -> Result<Vec<u8>, CallError> {
+        let slice = [Value::Integer(bytes.saturating_neg()), Value::Integer(0)];
+        let (method, name) = match log {
+            Log::Main => ("supervisor.readLog", None),
+            Log::Process { name, channel } => {
+                let name = Value::String(name.to_owned());
+                if channel != "stdout" {
+                    ("supervisor.readProcessStderrLog", Some(name))
+                } else {
+                    let params = [name.clone(), Value::Integer(bytes)];
+                    // Anything but `-BYTES` is the offset of Supervisor's method.
+                    let called = (bytes > 0).then(|| self.server.call("zhylon.readLog", &params));
+                    match called {
+                        Some(Ok(Value::Base64(log))) => return Ok(log),
+                        Some(Ok(other)) => {
+                            return Err(self.server.unexpected("zhylon.readLog", &other));
+                        }
+                        Some(Err(error)) if error.code() != Some(Code::UnknownMethod) => {
+                            return Err(error);
+                        }
+                        _ => ("supervisor.readProcessStdoutLog", Some(name)),
+                    }
+                }
             }
-            "supervisor.readProcessStdoutLog"
-        } else {
-            "supervisor.readProcessStderrLog"
         };
-        let offset = Value::Integer(bytes.saturating_neg());
-        match self
-            .server
-            .call(method, &[name, offset, Value::Integer(0)])?
-        {
+        let params: Vec<Value> = name.into_iter().chain(slice).collect();
+        match self.server.call(method, &params)? {
             Value::String(log) => Ok(log.into_bytes()),
             other => Err(self.server.unexpected(method, &other)),
         }
     }
 
-    /// Prints what comes until the log ends or `interrupted` returns true.
-    pub(super) fn follow(&mut self, path: &str, interrupted: fn() -> bool) -> Result<(), Stop> {
+    /// Prints what comes until the log ends or Ctrl-C.
+    pub(super) fn follow(&mut self, path: &str) -> Result<(), Stop> {
         self.say("==> Press Ctrl-C to exit <==")?;
-        let mut connection = self.server.connect()?;
-        let head = connection.get(path)?;
-        if head.status != 200 {
-            let url = &connection.url;
-            let status = head.status;
-            return Ok(writeln!(
-                self.err,
-                "{url}{path} Cannot read, status code {status}"
-            )?);
-        }
-        let (events, next) = mpsc::sync_channel(CHUNKS_AHEAD);
-        let keyboard = events.clone();
-        thread::spawn(move || read(connection, &events));
-        thread::spawn(move || {
-            if interrupted() {
-                let _ = keyboard.send(Event::Interrupted);
-            }
-        });
+        let Some(mut connection) = self.log_stream(path)? else {
+            return Ok(());
+        };
+        self.expect_interrupts()?;
+        let followed = self.follow_on(&mut connection);
+        self.forget_interrupts();
+        followed
+    }
+
+    fn follow_on(&mut self, connection: &mut Connection) -> Result<(), Stop> {
         loop {
-            match next.recv() {
-                Ok(Event::Chunk(chunk)) => {
-                    self.out.write_all(&chunk)?;
-                    self.out.flush()?;
-                }
-                Ok(Event::Interrupted) => return self.say(""),
-                Ok(Event::End) | Err(_) => return Ok(()),
+            let Some(interrupts) = &self.interrupts else {
+                return Ok(());
+            };
+            let mut waited_for = [
+                PollFd::new(interrupts, PollFlags::IN),
+                PollFd::new(connection, PollFlags::IN),
+            ];
+            if !connection.is_buffered() {
+                wait(&mut waited_for)?;
             }
+            if !waited_for[0].revents().is_empty() {
+                return self.say("");
+            }
+            if !self.print_chunk(connection)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Prints the next piece of a log; false at its end.
+    pub(super) fn print_chunk(&mut self, connection: &mut Connection) -> Result<bool, Stop> {
+        // A server that goes away ends it as the log's own end does; Supervisor's client says no more either.
+        let Ok(Some(chunk)) = connection.chunk() else {
+            return Ok(false);
+        };
+        self.out.write_all(&chunk)?;
+        self.out.flush()?;
+        Ok(true)
+    }
+
+    /// A connection on which a log comes; `None`, and a word about it, where there is none.
+    pub(super) fn log_stream(&mut self, path: &str) -> Result<Option<Connection>, Stop> {
+        self.out.flush()?;
+        let mut connection = self.server.connect()?;
+        let status = connection.get(path)?.status;
+        if status == 200 {
+            return Ok(Some(connection));
+        }
+        let url = &connection.url;
+        writeln!(self.err, "{url}{path} Cannot read, status code {status}")?;
+        Ok(None)
+    }
+
+    pub(super) fn expect_interrupts(&mut self) -> Result<(), Stop> {
+        if self.interrupts.is_none() {
+            let ended = if self.interactive {
+                exit::SUCCESS
+            } else {
+                exit::INTERRUPTED
+            };
+            self.interrupts = Some(Interrupts::listen(ended.into())?);
+        }
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.expect();
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_interrupts(&mut self) {
+        if let Some(interrupts) = &mut self.interrupts {
+            interrupts.forget();
         }
     }
 
@@ -140,23 +231,13 @@ impl Session<'_> {
     }
 }
 
-fn read(mut connection: Connection, events: &mpsc::SyncSender<Event>) {
-    // A server that goes away ends it as the log's own end does; Supervisor's client says no more either.
-    while let Ok(Some(chunk)) = connection.chunk() {
-        if events.send(Event::Chunk(chunk)).is_err() {
-            return;
+/// Waits until one of them has something to say.
+pub(super) fn wait(waited_for: &mut [PollFd<'_>]) -> Result<(), Stop> {
+    loop {
+        match rustix::event::poll(waited_for, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
         }
-    }
-    let _ = events.send(Event::End);
-}
-
-/// Whether Ctrl-C was pressed; false if that can not be told, then it ends the program as it always does.
-fn wait_for_interrupt() -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(tokio::signal::ctrl_c()).is_ok(),
-        Err(_) => false,
     }
 }

@@ -1,14 +1,21 @@
 //! Our client where Debian's says something else, or nothing. Where both say the same: `socket/tests/golden.rs`.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use zhylon_shared::state::InstanceState::{Backoff, Running, Stopped};
 
-use super::Session;
+mod beside;
+mod others;
+
+use super::beside::Beside;
 use super::calls::Server;
+use super::interrupts::Interrupts;
+use super::{Lines, Session};
 use crate::socket::tests::clients::{ours, ours_raw};
 use crate::socket::tests::served::Served;
 use host_agent_engine::effect::CommandOutcome;
@@ -159,6 +166,24 @@ impl Screen {
     }
 }
 
+/// A session over `socket` and the end that presses Ctrl-C.
+fn session(socket: PathBuf, out: &mut dyn Write) -> (Session<'_>, UnixStream) {
+    let (interrupts, told) = Interrupts::pair().unwrap();
+    let session = Session {
+        server: Server::new(vec![socket]),
+        beside: Rc::new(Beside::new(None)),
+        lines: Lines::new(std::io::pipe().unwrap().0.into()),
+        terminal: false,
+        interactive: false,
+        history: None,
+        interrupts: Some(interrupts),
+        out,
+        err: Box::leak(Box::new(io::sink())),
+        exit: 0,
+    };
+    (session, told)
+}
+
 #[test]
 fn a_log_is_followed_until_it_ends() {
     let served = Served::start();
@@ -169,14 +194,8 @@ fn a_log_is_followed_until_it_ends() {
     let (screen, socket) = (Screen::default(), served.socket.clone());
     let mut out = screen.clone();
     let follower = std::thread::spawn(move || {
-        let mut session = Session {
-            server: Server::new(vec![socket]),
-            out: &mut out,
-            err: &mut io::sink(),
-            exit: 0,
-        };
-        let path = format!("/logtail/{H}:*/stdout");
-        let followed = session.follow(&path, || false).is_ok();
+        let (mut session, _told) = session(socket, &mut out);
+        let followed = session.follow(&format!("/logtail/{H}:*/stdout")).is_ok();
         (followed, session.exit)
     });
     screen.shows(b"==> Press Ctrl-C to exit <==\nhello\n");
@@ -192,23 +211,22 @@ fn a_log_is_followed_until_it_ends() {
 fn an_interrupt_ends_following() {
     let served = Served::start();
     let id = served.fake.add("web", 1, Running);
-    served.fake.edit(id, |one| one.log = Some(Vec::new()));
-    let mut out = Vec::new();
-    let mut session = Session {
-        server: Server::new(vec![served.socket.clone()]),
-        out: &mut out,
-        err: &mut io::sink(),
-        exit: 0,
-    };
-    assert!(
-        session
-            .follow(&format!("/logtail/{BARE}/stdout"), || true)
-            .is_ok()
-    );
-    assert_eq!(
-        (session.exit, out.as_slice()),
-        (0, &b"==> Press Ctrl-C to exit <==\n\n"[..])
-    );
+    served
+        .fake
+        .edit(id, |one| one.log = Some(b"hello\n".to_vec()));
+    let (screen, socket) = (Screen::default(), served.socket.clone());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let mut out = screen.clone();
+    let follower = std::thread::spawn(move || {
+        let (mut session, told) = session(socket, &mut out);
+        sender.send(told).unwrap();
+        let followed = session.follow(&format!("/logtail/{BARE}/stdout")).is_ok();
+        (followed, session.exit)
+    });
+    screen.shows(b"==> Press Ctrl-C to exit <==\nhello\n");
+    receiver.recv().unwrap().write_all(b"!").unwrap();
+    assert_eq!(follower.join().unwrap(), (true, 0));
+    screen.shows(b"==> Press Ctrl-C to exit <==\nhello\n\n");
 }
 
 #[test]
@@ -323,19 +341,16 @@ fn another_version_is_not_spoken_to() {
 }
 
 #[test]
-fn without_a_command() {
+fn options_that_are_asked_about_or_wrong() {
     let served = Served::start();
-    let (text, code) = said(&served, &[]);
-    assert!(
-        text.starts_with("Error: there is no interactive shell"),
-        "{text}"
+    let (text, code) = said(&served, &["-x"]);
+    assert_eq!(
+        (text.as_str(), code),
+        (
+            "Error: option -x not recognized\nFor help, use supervisorctl -h\n",
+            2
+        )
     );
-    assert_eq!(code, 2);
     let (text, code) = said(&served, &["-h"]);
     assert!(text.starts_with("supervisorctl -- ") && code == 0, "{text}");
-    let (text, code) = said(&served, &["help"]);
-    assert!(
-        text.starts_with("\ndefault commands") && text.ends_with("version\n\n") && code == 0,
-        "{text}"
-    );
 }

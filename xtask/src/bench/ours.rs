@@ -89,6 +89,12 @@ impl System {
         Ok(())
     }
 
+    /// The agent's local socket.
+    pub(crate) fn socket(&self) -> Result<PathBuf> {
+        let record = self.layout.record()?.context("no record")?;
+        Ok(record.run_dir.join("supervisor.sock"))
+    }
+
     /// Keeper and worker.
     pub(crate) fn agent(&self) -> Result<[Process; 2]> {
         let run_dir: PathBuf = self.layout.record()?.context("no record")?.run_dir;

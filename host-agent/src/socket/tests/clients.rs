@@ -1,12 +1,16 @@
 //! Clients of the socket as tests drive them: Debian's, ours, and bare HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dxr::{FaultResponse, MethodCall, MethodResponse, Value};
+
+use crate::supervisorctl::{Lines, Place, Surroundings};
 
 /// What a client printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,9 @@ pub(crate) struct Said {
 
 /// A program that turns a command line into [`Said`].
 pub(crate) type Client = fn(&Path, &[&str]) -> Said;
+
+/// A program that reads its command lines from standard input.
+pub(crate) type Shell = fn(&Path, &str) -> Said;
 
 /// Whether Debian's package is there; says which test goes without.
 pub(crate) fn has_debians_client(test: &str) -> bool {
@@ -32,19 +39,30 @@ pub(crate) fn debian(socket: &Path, args: &[&str]) -> Said {
     debian_command(socket, args, None)
 }
 
+/// Its shell, and what it reads.
+pub(crate) fn debian_shell(socket: &Path, input: &str) -> Said {
+    said(debians(socket).stdin(typed(input)))
+}
+
 pub(crate) fn debian_command(socket: &Path, args: &[&str], uid: Option<u32>) -> Said {
+    let mut command = debians(socket);
+    command.args(args).stdin(Stdio::null());
+    if let Some(uid) = uid {
+        std::os::unix::process::CommandExt::uid(&mut command, uid);
+    }
+    said(&mut command)
+}
+
+fn debians(socket: &Path) -> Command {
     let config = socket.with_extension("conf");
     let text = format!("[supervisorctl]\nserverurl=unix://{}\n", socket.display());
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("/usr/bin/supervisorctl");
+    command.arg("-c").arg(&config);
     command
-        .arg("-c")
-        .arg(&config)
-        .args(args)
-        .stdin(Stdio::null());
-    if let Some(uid) = uid {
-        std::os::unix::process::CommandExt::uid(&mut command, uid);
-    }
+}
+
+fn said(command: &mut Command) -> Said {
     let output = command.output().unwrap();
     Said {
         out: String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
@@ -62,11 +80,44 @@ pub(crate) fn ours(socket: &Path, args: &[&str]) -> Said {
 }
 
 pub(crate) fn ours_raw(socket: &Path, args: &[&str]) -> (Vec<u8>, i32) {
+    ours_with(socket, None, "", args)
+}
+
+/// Our shell, and what it reads.
+pub(crate) fn ours_shell(socket: &Path, input: &str) -> Said {
+    let (out, code) = ours_with(socket, None, input, &[]);
+    Said {
+        out: String::from_utf8(out).unwrap(),
+        code,
+    }
+}
+
+/// The same with a real Supervisor looked for at `place` and `input` to read.
+pub(crate) fn ours_with(
+    socket: &Path,
+    place: Option<Place>,
+    input: &str,
+    args: &[&str],
+) -> (Vec<u8>, i32) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let args = args.iter().map(std::ffi::OsString::from);
-    let code = crate::supervisorctl::run(args, Some(socket.into()), &mut out, &mut err);
+    let around = Surroundings {
+        socket: Some(socket.into()),
+        place,
+        lines: Lines::new(typed(input).into()),
+        terminal: false,
+        out: &mut out,
+        err: &mut err,
+    };
+    let code = crate::supervisorctl::run(args.iter().map(OsString::from), around);
     out.extend(err);
     (out, code.into())
+}
+
+fn typed(input: &str) -> File {
+    let mut typed = tempfile::tempfile().unwrap();
+    typed.write_all(input.as_bytes()).unwrap();
+    typed.rewind().unwrap();
+    typed
 }
 
 /// A bare connection.

@@ -1,17 +1,18 @@
 //! The same command lines through both clients to both servers: what is printed and the exit code must be the same all
 //! four times. The programs of the real `supervisord` carry our daemons' names, so nothing but pids and times differs.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::time::Time;
 use host_agent_engine::view::LastExit;
 use zhylon_shared::state::InstanceState::{Fatal, Running, Stopped};
 
-use super::clients::{Client, Said, debian, has_debians_client, ours};
+use super::clients::{
+    Client, Said, Shell, debian, debian_shell, has_debians_client, ours, ours_shell,
+};
 use super::served::Served;
+use super::supervisord::Supervisord;
 
 /// `W` is a daemon of two that run, `O` one that never did, `B` ends at once, `M` has no program, `N` one that is not
 /// executable. In this order, since results come in the order of the names.
@@ -20,6 +21,10 @@ const LINES: &[&str] = &[
     "status W:*",
     "status W:W_00 nosuch nosuch:* O:O_00 nosuch:x",
     "status W:W_01",
+    "tail W:W_00",
+    "tail -100000 W:W_00",
+    "tail -0 W:W_00",
+    "tail --2 W:W_00",
     "pid W:W_00",
     "pid O:O_00",
     "pid all",
@@ -63,15 +68,55 @@ const LINES: &[&str] = &[
     "tail W:W_00 bogus",
     "tail W:W_00 stderr",
     "tail -f nosuch",
+    "tail -f W:W_00 bogus",
+    "maintail -x",
+    "maintail x",
+    "maintail a b",
+    "fg",
+    "fg nosuch",
+    "fg a b",
+    "fg O:O_00",
+    "pid nosuch:*",
+    "signal HUP nosuch:x nosuch",
+    "signal",
+    "clear",
+    "clear nosuch",
+    "clear W:W_00 nosuch:x",
+    "tail W:W_00",
+    "clear all",
+    "avail x",
+    "reread x",
+    "shutdown x",
+    "reload x",
+    "add",
+    "remove",
+    "open",
+    "open ftp://x",
+    "open unix://SOCKET",
     "reread",
     "update",
     "update all",
     "update W",
     "update nosuch",
     "bogus x y",
+    "!x",
+    "quit",
+    "exit",
+    "EOF",
+    "help",
     "help bogus",
     "help help",
     "help start",
+    "help status",
+    "help signal",
+    "help tail",
+    "help clear",
+    "help fg",
+    "help avail",
+    "help quit",
+    "help exit",
+    "help EOF",
+    "help no such",
     "? stop",
     "version x",
     "signal CONT all",
@@ -80,19 +125,40 @@ const LINES: &[&str] = &[
     "status",
 ];
 
-/// What differs between help texts by intent.
-const OWN_HELP: &[&str] = &["version x"];
+/// Lines after which a help text follows that is ours by intent: there it says what the agent does instead, or names the
+/// agent where Supervisor's names supervisord. The first line is compared.
+///
+/// Not compared at all, and tested elsewhere, are: `add X`, `remove X`, `shutdown`, `reload` (our server refuses them in
+/// its own words), `maintail`, `avail` (each shows its own server), `fg` of a process that runs (ours says that nothing
+/// reads what is typed), `help` of `add maintail open pid reload remove reread restart shutdown update version`,
+/// `clear X:*` (Debian's prints `X:None`), and faults no command has a text
+/// for (Debian's prints the place in its own source).
+const OWN_HELP: &[&str] = &[
+    "version x",
+    "maintail a b",
+    "reread x",
+    "shutdown x",
+    "reload x",
+];
 
-struct Supervisord {
-    child: Child,
-    dir: tempfile::TempDir,
-}
+/// What is typed into a shell, and no person is there.
+const PIPED: &str = "\
+pid O:O_00
 
-impl Supervisord {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::write(dir.path().join("noexec"), "").unwrap();
+   status   W:*\t
+? help
+!x
+bogus
+tail -6 W:W_00
+stop nosuch
+quit
+status
+";
+
+fn supervisord() -> Supervisord {
+    let programs = |dir: &Path| {
+        let path = |name: &str| dir.join(name).display().to_string();
+        std::fs::write(dir.join("noexec"), "").unwrap();
         let program = |letter: &str, rest: &str| {
             format!(
                 "[program:{}]\nprocess_name=%(program_name)s_%(process_num)02d\nredirect_stderr=true\nstdout_logfile={}\nstartretries=0\n{rest}\n",
@@ -101,13 +167,7 @@ impl Supervisord {
             )
         };
         let loops = "sh -c 'echo hello; while :; do sleep 1; done'";
-        let config = [
-            format!(
-                "[unix_http_server]\nfile={}\n[supervisord]\nnodaemon=true\nlogfile={}\npidfile={}\n[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
-                path("supervisor.sock"),
-                path("log"),
-                path("pid")
-            ),
+        [
             program(
                 "W",
                 &format!("command={loops}\nnumprocs=2\nstartsecs=0\nstopasgroup=true"),
@@ -119,44 +179,12 @@ impl Supervisord {
             program("B", "command=/bin/false\nstartsecs=1"),
             program("M", "command=/does/not/exist"),
             program("N", &format!("command={}\nautostart=false", path("noexec"))),
-        ];
-        std::fs::write(dir.path().join("config"), config.concat()).unwrap();
-        let child = Command::new("/usr/bin/supervisord")
-            .args(["-c", &path("config")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let served = Self { child, dir };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let status = served
-                .socket()
-                .exists()
-                .then(|| ours(&served.socket(), &["status"]).out);
-            let ready = status.as_ref().is_some_and(|status| {
-                status.matches("RUNNING").count() == 2 && status.matches("FATAL").count() == 2
-            });
-            if ready {
-                return served;
-            }
-            assert!(Instant::now() < deadline, "supervisord: {status:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("supervisor.sock")
-    }
-}
-
-impl Drop for Supervisord {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
+        ]
+        .concat()
+    };
+    Supervisord::start(programs, |status| {
+        status.matches("RUNNING").count() == 2 && status.matches("FATAL").count() == 2
+    })
 }
 
 /// The same on our side.
@@ -197,12 +225,31 @@ fn long(letter: &str) -> String {
     format!("daemon-{letter:0<18}")
 }
 
+/// The transcript of a shell whose input is piped, and of one whose input just ends.
+fn piped(client: fn(&Path, &str) -> Said, socket: &Path) -> Vec<(String, Said)> {
+    let mut typed = PIPED.to_owned();
+    for letter in ["W", "O"] {
+        typed = typed.replace(&format!("{letter}:"), &format!("{}:", long(letter)));
+        typed = typed.replace(&format!("{letter}_"), &format!("{}_", long(letter)));
+    }
+    [typed.as_str(), "", "version"]
+        .map(|input| {
+            let mut said = client(socket, input);
+            let lines = said.out.split('\n').map(|line| normal(line, socket));
+            said.out = lines.collect::<Vec<_>>().join("\n");
+            (format!("piped: {input}"), said)
+        })
+        .into()
+}
+
 /// The transcript of all lines, as comparable as it gets.
 fn transcript(client: Client, socket: &Path) -> Vec<(String, Said)> {
     LINES
         .iter()
         .map(|line| {
-            let words: Vec<String> = line.split(' ').map(spelled).collect();
+            let shown = socket.display().to_string();
+            let line_here = line.replace("SOCKET", &shown);
+            let words: Vec<String> = line_here.split(' ').map(spelled).collect();
             let args: Vec<&str> = words.iter().map(String::as_str).collect();
             let mut said = client(socket, &args);
             let mut lines: Vec<String> =
@@ -264,24 +311,35 @@ fn both_clients_say_the_same_of_both_servers() {
         return;
     }
     // Each in its own world and thread: supervisord takes a second for each group.
-    let real = |client: Client| {
+    let real = |client: Client, shell: Shell| {
         move || {
-            let served = Supervisord::start();
-            transcript(client, &served.socket())
+            let served = supervisord();
+            let typed = piped(shell, &served.socket());
+            [typed, transcript(client, &served.socket())].concat()
         }
     };
-    let fake = |client: Client| {
+    let fake = |client: Client, shell: Shell| {
         move || {
             let served = scripted();
-            transcript(client, &served.socket)
+            let typed = piped(shell, &served.socket);
+            [typed, transcript(client, &served.socket)].concat()
         }
     };
     let (oracle, others) = std::thread::scope(|scope| {
-        let oracle = scope.spawn(real(debian));
+        let oracle = scope.spawn(real(debian, debian_shell));
         let others = [
-            ("our client to supervisord", scope.spawn(real(ours))),
-            ("Debian's client to our server", scope.spawn(fake(debian))),
-            ("our client to our server", scope.spawn(fake(ours))),
+            (
+                "our client to supervisord",
+                scope.spawn(real(ours, ours_shell)),
+            ),
+            (
+                "Debian's client to our server",
+                scope.spawn(fake(debian, debian_shell)),
+            ),
+            (
+                "our client to our server",
+                scope.spawn(fake(ours, ours_shell)),
+            ),
         ];
         let oracle = oracle.join().unwrap();
         (
