@@ -36,7 +36,7 @@ CALLS = [(('supervisor.' + name if '.' not in name else name), args) for name, *
     # Starting and stopping.
     ('startProcess', W0), ('startProcess', W0, False), ('startProcess', W0, True, 1), ('startProcess',),
     ('startProcess', 'x'), ('startProcess', W + ':x'), ('startProcess', 'x:*'), ('startProcess', ':'),
-    ('startProcess', M0), ('startProcess', N0), ('startProcess', B0), ('stopProcess', O0), ('stopProcess', B0),
+    ('startProcess', M0), ('startProcess', N0), ('startProcess', B0), ('stopProcess', O0),
     ('startProcess', O0), ('startProcess', O0), ('stopProcess', O0, 0), ('stopProcess', O0, 'x'),
     ('stopProcess', W1), ('startProcess', W + ':*'), ('stopProcess', W + ':*', True), ('startProcess', W + ':', ''),
     ('startProcessGroup', 'x'), ('startProcessGroup', 'x:*'), ('startProcessGroup', W), ('stopProcessGroup', W),
