@@ -35,10 +35,10 @@ struct Run {
 fn a_deploy_finishes_the_running_job_and_goes_on_with_the_new_code() {
     let name = "a_deploy_finishes_the_running_job_and_goes_on_with_the_new_code";
     // The packages are fetched outside, where the network and apt's own files are.
-    if build_dir().is_none() {
-        if let Err(why) = ready() {
-            return skip(name, &why);
-        }
+    if build_dir().is_none()
+        && let Err(why) = ready()
+    {
+        return skip(name, &why);
     }
     story(async |machine: Machine| {
         let snippet = source().join("deploy/sudoers.d/zhylon-supervisorctl");
