@@ -46,6 +46,8 @@ pub(crate) struct Surroundings<'a> {
     /// Where a real Supervisor would be; `None` if there is none to be looked for. No option and no variable says it:
     /// what is named here runs with the caller's rights, under sudo with root's.
     pub(crate) place: Option<Place>,
+    /// Root is not who called, but whom sudo made of somebody.
+    pub(crate) through_sudo: bool,
     pub(crate) lines: Lines,
     /// Whether a person sits there.
     pub(crate) terminal: bool,
@@ -67,6 +69,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Surroundings {
             socket: env::var_os("ZHYLON_SUPERVISOR_SOCKET"),
             place: (!handed_on).then(Place::of_this_host),
+            through_sudo: rustix::process::geteuid().is_root() && env::var_os("SUDO_UID").is_some(),
             lines,
             terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
             out: &mut out,
@@ -93,9 +96,11 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>, around: Surroundings<'_>
         }
     };
     let place = around.place.filter(|_| !options.named);
+    let server = Server::new(options.sockets);
+    let judge = around.through_sudo.then(|| server.again());
     let mut session = Session {
-        server: Server::new(options.sockets),
-        beside: Rc::new(Beside::new(place)),
+        server,
+        beside: Rc::new(Beside::new(place).judged_by(judge)),
         lines: around.lines,
         terminal: around.terminal,
         interactive: options.interactive,

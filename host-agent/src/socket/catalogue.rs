@@ -130,10 +130,14 @@ pub(crate) const METHODS: &[Method] = methods! {
     "system.multicall": "Makes several calls, one after the other.", &[
         ("array", "calls", "structs {string methodName, array params}")] =>
         ("array", "what each returned, or {int faultCode, string faultString}");
+    "zhylon.mayMoveAll": "Says whether this peer may move every daemon, or only those of its own user.", NONE =>
+        ("boolean", "whether it may");
     "zhylon.readLog": "Reads the end of a daemon's log as it is, which XML's strings can not carry.", &[
         NAME, ("int", "bytes", "how many")] => ("base64", "the bytes");
     "zhylon.restartGroup": "Stops and starts a daemon (or `all`) in one: no client killed between the halves leaves it down.",
         &[GROUP] => ("struct", "{array stopped, array started}");
+    "zhylon.status": "Says in one text what a table of all instances needs: a line each, columns apart by tabs.", NONE =>
+        ("string", "group, name, state and description of each");
 };
 
 #[cfg(test)]

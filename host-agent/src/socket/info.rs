@@ -85,6 +85,30 @@ pub(crate) fn process_info(
     ])
 }
 
+/// The structs as `zhylon.status` tells them: reading a struct of XML for each instance would be most of what a whole
+/// `supervisorctl status` takes.
+pub(crate) fn table(infos: &[Value]) -> String {
+    let mut table = String::new();
+    for info in infos {
+        let Value::Struct(members) = info else {
+            continue;
+        };
+        for (column, end) in [
+            ("group", '\t'),
+            ("name", '\t'),
+            ("statename", '\t'),
+            ("description", '\n'),
+        ] {
+            if let Some(Value::String(text)) = members.get(column) {
+                // A message may hold what ends a column.
+                table.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            }
+            table.push(end);
+        }
+    }
+    table
+}
+
 /// What Supervisor calls `spawnerr`: why it is in BACKOFF or FATAL, or the code an EXITED one should not have had.
 fn spawn_error(instance: &InstanceView) -> String {
     let Some(last) = &instance.last_exit else {

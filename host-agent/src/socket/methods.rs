@@ -8,7 +8,7 @@ use super::command::Verb;
 use super::config_info::config_infos;
 use super::door::Door;
 use super::fault::{Code, Fault};
-use super::info::structure;
+use super::info::{structure, table};
 use super::multicall::{MULTICALL, multicall};
 use super::params::Params;
 use super::read;
@@ -125,6 +125,8 @@ pub(crate) async fn single<D: Door>(
             let verb = params.signal()?;
             signal(session, verb, &session.all()).await
         }
+        "zhylon.mayMoveAll" => params.none(Value::Boolean(session.has_all_rights())),
+        "zhylon.status" => params.none(Value::String(table(&session.infos(&session.all())))),
         "zhylon.restartGroup" => {
             let text = params.only_string()?;
             let named = match text.as_str() {

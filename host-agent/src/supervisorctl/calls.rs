@@ -27,6 +27,7 @@ pub(super) mod theirs {
 }
 
 /// The server, connected at the first call.
+#[derive(Debug)]
 pub(super) struct Server {
     sockets: Vec<PathBuf>,
     connection: Option<Connection>,

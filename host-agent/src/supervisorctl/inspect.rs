@@ -65,7 +65,14 @@ impl Session<'_> {
 
     fn own_rows(&mut self) -> Result<Vec<Row>, Stop> {
         self.upcheck()?;
-        Ok(self.infos()?.iter().map(Row::of).collect())
+        match self.server.call_text("zhylon.status") {
+            Ok(table) => Ok(table.lines().filter_map(Row::of_line).collect()),
+            // A Supervisor says it in many more words.
+            Err(error) if error.code() == Some(Code::UnknownMethod) => {
+                Ok(self.infos()?.iter().map(Row::of).collect())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Asks the real one for its names and tells what else it said, which is why some are not there. Whether it was

@@ -36,6 +36,19 @@ impl Row {
         }
     }
 
+    /// From a line of `zhylon.status`.
+    pub(super) fn of_line(line: &str) -> Option<Self> {
+        let mut columns = line.split('\t').map(str::to_owned);
+        let (group, process) = (columns.next()?, columns.next()?);
+        let (state, description) = (columns.next()?, columns.next()?);
+        Some(Self {
+            group,
+            process,
+            state,
+            description,
+        })
+    }
+
     /// From a line of the real client; `None` for what is no process, its errors for example.
     pub(super) fn read(line: &str) -> Option<Self> {
         let (name, rest) = line.split_once(' ')?;

@@ -156,6 +156,7 @@ fn isolated_and_another(machine: &Machine, other: &str) {
             "supervisor.readProcessStderrLog N 0 100",
             "supervisor.tailProcessStdoutLog N 0 100",
             "zhylon.restartGroup N",
+            "supervisor.clearProcessLogs N",
             "zhylon.readLog N 100",
         ];
         let calls = calls.map(|call| call.replace('N', name));
@@ -315,7 +316,6 @@ fn no_such_process(said: &Said, what: &str) {
         "no such group",
         "No such process",
         "status code 404",
-        "UNKNOWN_METHOD",
     ]
     .iter()
     .any(|words| all.contains(words));

@@ -219,3 +219,21 @@ fn times_are_capped() {
     assert_eq!(capped(i64::MAX), Value::Integer(i32::MAX));
     assert_eq!(capped(i64::MIN), Value::Integer(i32::MIN));
 }
+
+#[test]
+fn a_table_keeps_its_columns_whatever_a_message_holds() {
+    let info = |description: &str| {
+        structure([
+            ("group", Value::String("daemon-a".to_owned())),
+            ("name", Value::String("daemon-a_00".to_owned())),
+            ("statename", Value::String("FATAL".to_owned())),
+            ("description", Value::String(description.to_owned())),
+        ])
+    };
+    let table = table(&[info("chdir /a\tb\n/c\r\u{1b}[31m: no"), info("")]);
+    assert_eq!(
+        table,
+        "daemon-a\tdaemon-a_00\tFATAL\tchdir /a b /c  [31m: no\n\
+         daemon-a\tdaemon-a_00\tFATAL\t\n"
+    );
+}

@@ -99,10 +99,30 @@ pub(crate) fn ours_with(
     input: &str,
     args: &[&str],
 ) -> (Vec<u8>, i32) {
+    ours_called(socket, place, false, input, args)
+}
+
+/// The same as if sudo had made root of somebody.
+pub(crate) fn ours_through_sudo(socket: &Path, place: Place, args: &[&str]) -> Said {
+    let (out, code) = ours_called(socket, Some(place), true, "", args);
+    Said {
+        out: String::from_utf8(out).unwrap(),
+        code,
+    }
+}
+
+fn ours_called(
+    socket: &Path,
+    place: Option<Place>,
+    through_sudo: bool,
+    input: &str,
+    args: &[&str],
+) -> (Vec<u8>, i32) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let around = Surroundings {
         socket: Some(socket.into()),
         place,
+        through_sudo,
         lines: Lines::new(typed(input).into()),
         terminal: false,
         out: &mut out,

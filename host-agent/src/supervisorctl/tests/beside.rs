@@ -8,7 +8,7 @@ use std::process::Command;
 
 use zhylon_shared::state::InstanceState::{Running, Stopped};
 
-use crate::socket::tests::clients::{debian, has_debians_client, ours_with};
+use crate::socket::tests::clients::{debian, has_debians_client, ours_through_sudo, ours_with};
 use crate::socket::tests::fake::own_uid;
 use crate::socket::tests::served::Served;
 use crate::socket::tests::supervisord::Supervisord;
@@ -385,4 +385,51 @@ fn a_user_who_may_not_speak_to_it() {
     assert!(named.0.contains("PermissionError"), "{}", named.0);
     assert_eq!(named.1, 1);
     assert_eq!(debian(&real.socket(), &["status", "shop:*"]).code, 0);
+}
+
+#[test]
+fn through_sudo_only_who_may_move_everything_reaches_it() {
+    const NAME: &str = "through_sudo_only_who_may_move_everything_reaches_it";
+    if !has_debians_client(NAME) {
+        return;
+    }
+    if own_uid() != 0 {
+        let text = format!("\nSKIPPED {NAME}: only root can be another user\n");
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+        return;
+    }
+    let (served, real) = (Served::start(), supervisord());
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(served.dir.path(), 0o755);
+    open(&served.socket, 0o666);
+    // Whoever reaches the real one's socket may use it: it is for us to be careful.
+    open(real.dir.path(), 0o755);
+    open(&real.socket(), 0o666);
+    let (place, socket) = (real.place(), served.socket.clone());
+    let said = move |args: &[&str]| {
+        let said = ours_through_sudo(&socket, place.clone(), args);
+        (said.out, said.code)
+    };
+    let started = said(&["start", "cron"]);
+    assert_eq!(started, ("cron: started\n".to_owned(), 0));
+    let before = debian(&real.socket(), &["pid", "all"]).out;
+    let bob = std::thread::spawn(move || {
+        let bob = rustix::process::Uid::from_raw(54_322);
+        rustix::thread::set_thread_res_uid(bob, bob, bob).unwrap();
+        [
+            said(&["restart", "cron"]),
+            said(&["stop", "all"]),
+            said(&["status"]),
+            said(&["tail", "shop:shop_00"]),
+        ]
+    });
+    let [restart, stop, status, tail] = bob.join().unwrap();
+    let refused = "cron: ERROR (no such process)\n";
+    assert_eq!(restart, (format!("{refused}{refused}"), 1));
+    assert_eq!(stop, (String::new(), 0));
+    assert_eq!(status, (String::new(), 0));
+    assert_eq!(tail.1, 1, "{}", tail.0);
+    assert_eq!(debian(&real.socket(), &["pid", "all"]).out, before);
 }
