@@ -28,18 +28,24 @@ enum Victim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_anything_of_ours_is_killed() {
     let world = std::sync::Arc::new(World::up());
-    let mut ids = Vec::new();
-    for n in 0..3 {
+    let writer = |n| {
         let lock = world.dir().join(format!("writer{n}.lock"));
         let mut daemon = draft(&format!("{WRITER}{}", lock.display()));
         daemon.stop_seconds = Some(60);
-        ids.push(world.create(daemon).await.id);
+        daemon
+    };
+    let mut ids = vec![world.create(writer(0)).await.id];
+    // The viewer has the first lines before anything is killed; from there on it goes by cursor.
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let viewer = tokio::spawn(view(world.clone(), ids[0].clone(), begun));
+    has_begun.await.expect("the viewer has begun");
+    for n in 1..3 {
+        ids.push(world.create(writer(n)).await.id);
     }
     let mut pids = Vec::new();
     for id in &ids {
         pids.push(world.running(id).await);
     }
-    let viewer = tokio::spawn(view(world.clone(), ids[0].clone()));
 
     let mut random = Random::seeded();
     let seed = random.seed();
@@ -142,7 +148,12 @@ fn kill(world: &World, victim: Victim) {
 }
 
 /// Follows a log to its last line, coming back by cursor whenever the stream is cut.
-async fn view(world: std::sync::Arc<World>, id: String) -> String {
+async fn view(
+    world: std::sync::Arc<World>,
+    id: String,
+    begun: tokio::sync::oneshot::Sender<()>,
+) -> String {
+    let mut begun = Some(begun);
     let mut text = String::new();
     let mut start = Start::TailLines(100_000);
     loop {
@@ -150,6 +161,9 @@ async fn view(world: std::sync::Arc<World>, id: String) -> String {
         while let Some(Ok(event)) = stream.next().await {
             let cursor = match event.event {
                 Some(Event::Chunk(chunk)) => {
+                    if let Some(begun) = begun.take() {
+                        let _ = begun.send(());
+                    }
                     text.push_str(std::str::from_utf8(&chunk.data).expect("text"));
                     chunk.cursor
                 }
