@@ -1,6 +1,7 @@
 //! Keeper and worker for the keeper's own tests (`tests/keeper`), where a test's thread can be neither.
 #![expect(clippy::unwrap_used, reason = "a part of tests")]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -20,6 +21,10 @@ use rustix::process::{Pid, getpid};
 const DIR: &str = "KEEPER_TEST_DIR";
 /// Names the state directory in it.
 const STATE: &str = "KEEPER_TEST_STATE";
+/// The same, and above it, as a file of the directory.
+const STATE_FILE: &str = "state-name";
+/// A worker that was told to end leaves this.
+const TOLD: &str = "told-to-end";
 /// While this file exists in the directory, a worker does not begin.
 const NO_WORKER: &str = "no-worker";
 
@@ -32,9 +37,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// The environment outlives an upgrade; what a configuration file says may have changed.
+fn state(dir: &Path) -> OsString {
+    match std::fs::read_to_string(dir.join(STATE_FILE)) {
+        Ok(name) => name.into(),
+        Err(_) => std::env::var_os(STATE).unwrap(),
+    }
+}
+
 fn keeper(dir: &Path) -> ExitCode {
     let config = KeeperConfig {
-        state_dir: dir.join(std::env::var_os(STATE).unwrap()),
+        state_dir: dir.join(state(dir)),
         run_dir: dir.join("run"),
         worker_args: vec!["worker".into()],
     };
@@ -73,7 +86,10 @@ fn worker(dir: &Path) -> ExitCode {
                 }
                 ToWorker::HelloDone { held } => worker.held = Some(held),
                 ToWorker::Terminate if worker.stubborn => {}
-                ToWorker::Terminate => return ExitCode::SUCCESS,
+                ToWorker::Terminate => {
+                    File::create(dir.join(TOLD)).unwrap();
+                    return ExitCode::SUCCESS;
+                }
             }
         }
         while let Ok((peer, _)) = listener.accept() {

@@ -70,6 +70,8 @@ fn nothing_but_the_program_changes() {
     upgrade(&agent);
 
     assert!(runs_the_file(&agent));
+    // Killed it would have had no time to say goodbye.
+    assert!(agent.dir.path().join("told-to-end").exists());
     assert_eq!(agent.keeper_pid(), keeper);
     assert!(lives(program));
     held(&agent, "2");
@@ -151,6 +153,22 @@ fn a_list_that_is_none_is_a_beginning_like_any_other() {
         agent.signal_keeper(Signal::TERM);
         assert_eq!(agent.keeper_ended(), Some(0));
     }
+}
+
+#[test]
+fn other_directories_are_another_house() {
+    let agent = Agent::start_from_a_copy();
+    let program = agent.program("start one exec sleep 1000");
+    fs::write(agent.dir.path().join("state-name"), "other").unwrap();
+    upgrade(&agent);
+    assert!(agent.log().contains("is left alone"), "{}", agent.log());
+    assert!(agent.dir.path().join("other/lock").exists());
+    assert!(lives(program));
+    held(&agent, "0");
+    // The old house is free again.
+    let old = File::open(agent.dir.path().join("state/lock")).unwrap();
+    let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    assert!(rustix::fs::flock(&old, lock).is_ok());
 }
 
 #[test]

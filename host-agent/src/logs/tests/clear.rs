@@ -1,5 +1,7 @@
 //! Clearing a log: what was in it is a gap to everybody, what comes after is all there, whatever is killed when.
 
+use std::sync::atomic::AtomicBool;
+
 use super::place::settled;
 use super::*;
 
@@ -155,25 +157,39 @@ fn a_clear_that_was_cut_off_is_finished() {
 
 #[test]
 fn readers_meet_nothing_but_what_was_written_and_gaps() {
+    const LINES: u32 = 20_000;
     let world = World::new();
     let mut a = world.spawn(0);
-    let speaker = std::thread::spawn(move || {
-        for number in 0..20_000 {
-            a.say(format!("line {number}\n"));
-        }
-        a
-    });
+    let all_said = Arc::new(AtomicBool::new(false));
+    let (no_more_clears, cleared) = std::sync::mpsc::sync_channel(1);
+    let speaker = {
+        let all_said = Arc::clone(&all_said);
+        std::thread::spawn(move || {
+            for number in 0..LINES {
+                a.say(format!("line {number}\n"));
+            }
+            all_said.store(true, Ordering::Release);
+            // The last line comes when nothing can take it away any more.
+            cleared.recv().unwrap();
+            a.say(format!("line {LINES}\n"));
+            a
+        })
+    };
     let (mut reader, mut position, mut clears) = (world.reader(), 0, 0);
-    let (mut expected, mut gaps) = (0, 0);
-    while expected < 20_000 {
-        let there = world.runtime.block_on(async {
-            timeout(PATIENCE, reader.wait_after(position))
-                .await
-                .expect("more in time")
+    let (mut expected, mut gaps, mut clearing) = (0, 0, true);
+    let deadline = Instant::now() + PATIENCE;
+    while expected <= LINES {
+        assert!(Instant::now() < deadline, "stuck at line {expected}");
+        if clearing && (clears == 200 || all_said.load(Ordering::Acquire)) {
+            clearing = false;
+            no_more_clears.send(()).unwrap();
+        }
+        // A look now and then at whether all is said: what was cleared is not waited for.
+        let more = world.runtime.block_on(async {
+            timeout(Duration::from_millis(20), reader.wait_after(position)).await
         });
-        assert!(there, "stuck at line {expected}");
-        // The last lines are left to be read.
-        if clears < 200 && expected < 15_000 {
+        assert_ne!(more, Ok(false), "the log is forgotten");
+        if clearing {
             world.clear().unwrap();
             clears += 1;
         }

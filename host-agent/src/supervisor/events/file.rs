@@ -52,6 +52,15 @@ pub(super) fn load(path: &Path, boot_id: &str, ring: &mut Ring) {
     }
 }
 
+/// What is not in the file yet.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) events: Vec<HostEvent>,
+    /// Of the ring; above the last of `events` where newer ones were acknowledged before they could be written.
+    pub(super) newest: u64,
+    pub(super) acknowledged: u64,
+}
+
 /// The writing side.
 #[derive(Debug)]
 pub(super) struct EventsFile {
@@ -83,14 +92,14 @@ impl EventsFile {
     /// Writes what comes, and tells repetitions whose time has come. Never returns.
     pub(super) fn keep(mut self, shared: &Shared) {
         loop {
-            let (events, acknowledged) = self.news(shared);
-            self.write(shared, &events, acknowledged);
+            let news = self.news(shared);
+            self.write(shared, &news);
         }
     }
 
-    pub(super) fn write(&mut self, shared: &Shared, events: &[HostEvent], acknowledged: u64) {
+    pub(super) fn write(&mut self, shared: &Shared, news: &News) {
         let written = match &mut self.file {
-            Some(_) if self.lines < LINES_MAX => self.append(events, acknowledged),
+            Some(_) if self.lines < LINES_MAX => self.append(news),
             _ => self.write_anew(shared),
         };
         self.broken = written.is_err();
@@ -101,7 +110,7 @@ impl EventsFile {
     }
 
     /// Waits for something to write.
-    fn news(&mut self, shared: &Shared) -> (Vec<HostEvent>, u64) {
+    pub(super) fn news(&mut self, shared: &Shared) -> News {
         loop {
             let mut ring = shared.lock();
             while self.is_current(&ring) {
@@ -121,8 +130,11 @@ impl EventsFile {
                 };
             }
             if !self.is_current(&ring) {
-                let events = ring.after(self.written, EVENTS_MAX);
-                return (events, ring.acknowledged_up_to());
+                return News {
+                    events: ring.after(self.written, EVENTS_MAX),
+                    newest: ring.newest(),
+                    acknowledged: ring.acknowledged_up_to(),
+                };
             }
             drop(ring);
             shared.change(|ring, when| ring.tell_due(when.at));
@@ -136,17 +148,18 @@ impl EventsFile {
             && ring.acknowledged_up_to() == self.acknowledged
     }
 
-    fn append(&mut self, events: &[HostEvent], acknowledged: u64) -> io::Result<()> {
+    fn append(&mut self, news: &News) -> io::Result<()> {
         let mut bytes = Vec::new();
-        for event in events {
+        for event in &news.events {
             line(&mut bytes, &Line::Event(event.clone()))?;
         }
-        if acknowledged != self.acknowledged {
-            line(&mut bytes, &Line::Acknowledged(acknowledged))?;
+        self.lines += news.events.len();
+        if news.acknowledged != self.acknowledged {
+            line(&mut bytes, &Line::Acknowledged(news.acknowledged))?;
+            self.lines += 1;
         }
-        self.lines += events.len() + 1;
-        self.written = events.last().map_or(self.written, |last| last.sequence);
-        self.acknowledged = acknowledged;
+        self.written = news.newest;
+        self.acknowledged = news.acknowledged;
         match &mut self.file {
             Some(file) => file.write_all(&bytes),
             None => Ok(()),

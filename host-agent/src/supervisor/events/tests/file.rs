@@ -1,6 +1,6 @@
 //! What a killed worker leaves, and what the next one makes of it.
 
-use super::super::file::{EventsFile, load};
+use super::super::file::{EventsFile, News, load};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,7 +109,7 @@ fn a_torn_file_gives_a_beginning_of_itself() {
     for n in 1..=3 {
         events.asked(&Action::Stop, &[CommandTarget::Daemon(id(n))], "anna");
     }
-    file.write(&events.shared, &[], 0);
+    file.write(&events.shared, &News::default());
     let whole = std::fs::read(&path).unwrap();
     let read = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
@@ -147,6 +147,22 @@ fn the_file_is_written_anew_when_most_of_it_is_over() {
     assert!((500..1100).contains(&longest), "{longest}");
 }
 
+/// An event may be acknowledged before it is written: then there is nothing to write of it, and no reason to look again.
+#[test]
+fn what_was_acknowledged_before_it_was_written_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = Events::new(1);
+    let mut file = EventsFile::new(&dir.path().join("events"), "boot");
+    file.write(&events.shared, &News::default());
+    events.asked(&Action::Stop, &[CommandTarget::Daemon(id(1))], "anna");
+    let newest = *events.newest().borrow();
+    events.acknowledged(newest);
+    let news = file.news(&events.shared);
+    assert_eq!(news.events, []);
+    file.write(&events.shared, &news);
+    assert!(file.is_current(&events.shared.lock()));
+}
+
 /// A place that can not be written costs the events' survival, and neither the worker nor the processor: it is tried
 /// again when something happens.
 #[test]
@@ -157,13 +173,13 @@ fn without_a_place_events_are_kept_in_memory() {
     let target = [CommandTarget::Daemon(id(1))];
     events.asked(&Action::Stop, &target, "anna");
     let mut file = EventsFile::new(&place.join("events"), "boot");
-    file.write(&events.shared, &[], 0);
+    file.write(&events.shared, &News::default());
     assert!(file.is_current(&events.shared.lock()));
     assert_eq!(all(&events).len(), 1);
     std::fs::create_dir(&place).unwrap();
     events.asked(&Action::Start, &target, "anna");
     assert!(!file.is_current(&events.shared.lock()));
-    file.write(&events.shared, &[], 0);
+    file.write(&events.shared, &News::default());
     assert!(file.is_current(&events.shared.lock()));
     let next = Events::open(&place.join("events"), "boot", 2).unwrap();
     assert_eq!(all(&next), all(&events));
