@@ -94,7 +94,7 @@ impl Insert<'_> {
     }
 }
 
-/// Stores an event inside a transaction, unless it is there; the daemon's oldest make room, and what is too old goes.
+/// Stores an event inside a transaction, unless it is there. [`make_room`] follows, once for all of the transaction.
 macro_rules! insert_event {
     ($conn:expr, $insert:expr) => {{
         let insert: $crate::store::event::Insert<'_> = $insert;
@@ -116,21 +116,39 @@ macro_rules! insert_event {
         .bind(&insert.new.event)
         .execute(&mut *$conn)
         .await?;
-        sqlx::query(
-            "DELETE FROM daemon_events WHERE daemon_id = $1 \
-             AND place <= (SELECT MAX(place) FROM daemon_events WHERE daemon_id = $1) - $2",
-        )
-        .bind(&daemon)
-        .bind($crate::store::event::EVENTS_MAX)
-        .execute(&mut *$conn)
-        .await?;
+    }};
+}
+
+/// The oldest events of these daemons make room, and what is too old goes.
+macro_rules! make_room {
+    ($conn:expr, $daemons:expr, $now:expr) => {{
+        for daemon in $daemons {
+            sqlx::query(
+                "DELETE FROM daemon_events WHERE daemon_id = $1 \
+                 AND place <= (SELECT MAX(place) FROM daemon_events WHERE daemon_id = $1) - $2",
+            )
+            .bind(daemon.to_string())
+            .bind($crate::store::event::EVENTS_MAX)
+            .execute(&mut *$conn)
+            .await?;
+        }
         sqlx::query("DELETE FROM daemon_events WHERE expire_time <= $1")
-            .bind($crate::store::millis(insert.now))
+            .bind($crate::store::millis($now))
             .execute(&mut *$conn)
             .await?;
     }};
 }
-pub(super) use insert_event;
+
+/// Stores the one event of a transaction.
+macro_rules! record_event {
+    ($conn:expr, $insert:expr) => {{
+        let insert: $crate::store::event::Insert<'_> = $insert;
+        let (daemon, now) = (insert.daemon, insert.now);
+        $crate::store::event::insert_event!($conn, insert);
+        $crate::store::event::make_room!($conn, [daemon], now);
+    }};
+}
+pub(super) use {insert_event, make_room, record_event};
 
 /// The daemon is deleted: its events are kept no longer than that.
 macro_rules! shorten_events {
@@ -194,6 +212,8 @@ impl Store {
                     host: Some((boot_id, event.sequence)),
                 });
             }
+            let told = known.iter().filter_map(|(daemon, known)| known.and(Some(daemon)));
+            make_room!(conn, told, now);
         });
         Ok(())
     }

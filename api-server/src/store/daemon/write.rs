@@ -6,7 +6,7 @@ use zhylon_shared::id::{DaemonId, ServerId};
 
 use super::{DaemonRow, select_daemons};
 use crate::access::TeamGrant;
-use crate::store::event::{Insert, insert_event, shorten_events};
+use crate::store::event::{Insert, record_event, shorten_events};
 use crate::store::{Error, NewEvent, Store, millis, transact};
 
 /// Everything of a daemon that its team may change.
@@ -116,7 +116,7 @@ impl Store {
             if new.validate_only {
                 return Ok(row);
             }
-            insert_event!(conn, told(new.server_id, new.id, &change.event, new.now, false));
+            record_event!(conn, told(new.server_id, new.id, &change.event, new.now, false));
             row
         });
         Ok(row)
@@ -173,7 +173,7 @@ impl Store {
                 if validate_only {
                     return Ok(row);
                 }
-                insert_event!(conn, told(server, id, &change.event, now, false));
+                record_event!(conn, told(server, id, &change.event, now, false));
                 row
             });
             Ok(row)
@@ -205,7 +205,7 @@ impl Store {
                     return Err(Refused::Store(Error::Gone));
                 }
                 let event = decide(&old).map_err(Refused::Decision)?;
-                insert_event!(conn, told(server, id, &event, now, true));
+                record_event!(conn, told(server, id, &event, now, true));
                 shorten_events!(conn, id, now);
                 if old.session_epoch == 0 {
                     sqlx::query("DELETE FROM daemons WHERE id = $1")
