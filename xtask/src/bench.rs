@@ -3,10 +3,13 @@
 
 mod child;
 mod logs;
-mod memory;
+mod many;
 mod ours;
+mod peer;
 mod report;
+mod resident;
 mod respawn;
+mod restart;
 mod status;
 
 use std::path::PathBuf;
@@ -26,9 +29,11 @@ pub struct Args {
     /// Kills of each fast program per round (supervisord, which takes a second each, gets fewer).
     #[arg(long, default_value_t = 25)]
     pub kills: usize,
-    /// Measures this alone.
+    /// Which rows: `host` is how processes are kept (all parts but `logs`)
+    pub rows: Option<Rows>,
+    /// Measures this alone; may be given several times
     #[arg(long)]
-    pub only: Option<Part>,
+    pub only: Vec<Part>,
     /// Writes the figures as JSON there.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -39,12 +44,23 @@ pub struct Args {
 pub enum Part {
     /// From a kill to the next process' first act.
     Respawn,
-    /// Of keeper and worker.
-    Memory,
-    /// From a process to a reader.
-    Logs,
+    /// Restarts asked for over the local socket.
+    Restart,
+    /// A thousand programs, until all are up.
+    Many,
+    /// Memory and idle processor time.
+    Resident,
     /// A whole `supervisorctl status`.
     Status,
+    /// From a process to a reader.
+    Logs,
+}
+
+/// What belongs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rows {
+    /// How processes are kept alive.
+    Host,
 }
 
 /// Where a benchmark finds its things.
@@ -78,21 +94,32 @@ pub fn run(args: &Args) -> Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let wanted = |part| args.only.is_none_or(|only| only == part);
+    let wanted = |part| {
+        let among = args.only.is_empty() || args.only.contains(&part);
+        among && (args.rows.is_none() || part != Part::Logs)
+    };
     if wanted(Part::Respawn) {
         for child in &children {
             respawn::measure(&bench, &runtime, &system, child, args, &mut report)?;
         }
     }
-    if wanted(Part::Memory) {
-        runtime.block_on(memory::measure(&system, &children[0], &bench, &mut report))?;
+    if wanted(Part::Restart) {
+        restart::measure(&bench, &runtime, &system, &children[0], args, &mut report)?;
+    }
+    if wanted(Part::Many) {
+        for child in &children {
+            many::measure(&bench, &runtime, &system, child, args, &mut report)?;
+        }
+    }
+    if wanted(Part::Resident) {
+        resident::measure(&bench, &runtime, &system, &children[0], &mut report)?;
+    }
+    if wanted(Part::Status) {
+        runtime.block_on(status::measure(&system, &children[0], &bench, &mut report))?;
     }
     if wanted(Part::Logs) {
         runtime.block_on(logs::first_line(&system, &mut report))?;
         runtime.block_on(logs::throughput(&system, &bench, &mut report))?;
-    }
-    if wanted(Part::Status) {
-        runtime.block_on(status::measure(&system, &children[0], &bench, &mut report))?;
     }
     drop(system);
     say(&report.table());

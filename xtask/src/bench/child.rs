@@ -24,6 +24,13 @@ pub(crate) struct Child {
     pub(crate) floor: PathBuf,
 }
 
+impl Child {
+    /// Its command line, stamping into `pipe`.
+    pub(crate) fn command(&self, pipe: &Path) -> String {
+        format!("{} {}", self.program.display(), pipe.display())
+    }
+}
+
 /// Compiles both programs with every C library there is.
 pub(crate) fn compile(dir: &Path) -> Result<Vec<Child>> {
     let mut children = Vec::new();
@@ -76,6 +83,11 @@ impl Stamps {
             .context("make a FIFO")?;
         let pipe = File::options().read(true).write(true).open(&path)?;
         Ok(Self { path, pipe })
+    }
+
+    /// The next `count` stamps.
+    pub(crate) fn take(&mut self, count: usize) -> Result<Vec<Stamp>> {
+        (0..count).map(|_| self.next()).collect()
     }
 
     /// The next stamp.

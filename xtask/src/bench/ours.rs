@@ -1,7 +1,9 @@
-//! Our own system, made by `up`, as the benchmarks drive it.
+//! Our own system, made by `up`, as the benchmarks drive it; and an agent alone.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child as Started, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use zhylon_proto::daemons::v1::daemon_service_client::DaemonServiceClient;
@@ -13,6 +15,9 @@ use crate::up::api::{Service, connect};
 use crate::up::layout::Layout;
 use crate::up::processes::Process;
 use crate::up::steps;
+
+/// Most instances of one daemon.
+const PROCESSES_MAX: usize = 64;
 
 /// A running system; stopped when dropped.
 pub(crate) struct System {
@@ -56,11 +61,11 @@ impl System {
     }
 
     /// Creates a daemon that runs as root.
-    pub(crate) async fn create(&self, command: String, processes: i32) -> Result<Daemon> {
+    pub(crate) async fn create(&self, command: String, processes: usize) -> Result<Daemon> {
         let ids = self.layout.ids()?.context("no ids")?;
         let daemon = Daemon {
             command,
-            processes: Some(processes),
+            processes: Some(i32::try_from(processes)?),
             user: Some("root".to_owned()),
             start_seconds: Some(0),
             ..Daemon::default()
@@ -79,6 +84,17 @@ impl System {
             .context("no daemon")
     }
 
+    /// Creates daemons with so many instances in all; their ids.
+    pub(crate) async fn create_many(&self, command: &str, mut count: usize) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        while count > 0 {
+            let processes = count.min(PROCESSES_MAX);
+            ids.push(self.create(command.to_owned(), processes).await?.id);
+            count -= processes;
+        }
+        Ok(ids)
+    }
+
     /// Deletes a daemon.
     pub(crate) async fn delete(&self, id: &str) -> Result<()> {
         let request = DeleteDaemonRequest {
@@ -93,6 +109,11 @@ impl System {
     pub(crate) fn socket(&self) -> Result<PathBuf> {
         let record = self.layout.record()?.context("no record")?;
         Ok(record.run_dir.join("supervisor.sock"))
+    }
+
+    /// The agent's state.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.layout.agent()
     }
 
     /// Keeper and worker.
@@ -113,4 +134,80 @@ impl Drop for System {
             .stdout(std::process::Stdio::null())
             .status();
     }
+}
+
+/// An agent that stands alone: not enrolled, with a ledger that says what to run.
+pub(crate) struct Agent {
+    program: PathBuf,
+    dir: PathBuf,
+}
+
+/// An [`Agent`] that runs.
+pub(crate) struct RunningAgent {
+    agent: Agent,
+    keeper: Started,
+}
+
+impl Agent {
+    /// Lays down its files in `dir`, which must not exist.
+    pub(crate) fn prepare(bench: &Bench, dir: &Path, ledger: &Path) -> Result<Self> {
+        let state_dir = dir.join("state");
+        std::fs::create_dir_all(&state_dir)?;
+        std::fs::set_permissions(&state_dir, Permissions::from_mode(0o700))?;
+        copy_files(ledger, &state_dir.join("ledger"))?;
+        std::fs::write(
+            dir.join("config.toml"),
+            format!(
+                "state_dir = {state_dir:?}\nrun_dir = {:?}\n[policy]\nusers = [\"root\"]\n",
+                dir.join("run")
+            ),
+        )?;
+        Ok(Self {
+            program: bench.programs.dir.join("host-agent"),
+            dir: dir.to_owned(),
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.dir.join("config.toml"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Result<RunningAgent> {
+        let keeper = self.command().arg("run").spawn().context("host-agent")?;
+        Ok(RunningAgent {
+            agent: self,
+            keeper,
+        })
+    }
+}
+
+impl RunningAgent {
+    /// Ends it with all its programs.
+    pub(crate) fn end(mut self) -> Result<()> {
+        let status = self.agent.command().args(["stop", "--daemons"]).status()?;
+        if !status.success() {
+            bail!("host-agent stop --daemons: {status}");
+        }
+        self.keeper.wait()?;
+        std::fs::remove_dir_all(&self.agent.dir)?;
+        Ok(())
+    }
+}
+
+/// Copies the files of a directory, private as the agent wants its own.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    std::fs::set_permissions(to, Permissions::from_mode(0o700))?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Figures with their n, as a table and as JSON.
+//! Figures with their n, as a table and as JSON, and whether each bar held.
 
 use std::fmt::Write as _;
 
@@ -12,11 +12,43 @@ struct Row {
     who: String,
     unit: &'static str,
     n: usize,
+    rounds: usize,
     p50: f64,
     p99: f64,
     max: f64,
-    /// p50 divided by the p50 of the row named `floor` of the same work.
+    /// Median over the rounds of this row's p50 divided by the floor's p50 of the same round.
     ratio_to_floor: Option<f64>,
+    #[serde(skip)]
+    p50_of_rounds: Vec<f64>,
+}
+
+/// What a figure must not exceed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    /// So many times the floor.
+    Times(f64),
+    /// The floor and so much more, in the row's unit.
+    FloorPlus(f64),
+    /// So much, in the row's unit.
+    Most(f64),
+}
+
+/// Which figure of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Figure {
+    /// The median; against the floor, the median ratio of the rounds.
+    P50,
+    /// The 99th percentile of all samples.
+    P99,
+}
+
+/// A bar and how the figure stands to it.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    work: String,
+    bar: String,
+    measured: f64,
+    holds: bool,
 }
 
 /// All rows of one run.
@@ -26,6 +58,7 @@ pub(crate) struct Report {
     kernel: String,
     cores: usize,
     rows: Vec<Row>,
+    bars: Vec<Verdict>,
 }
 
 impl Report {
@@ -39,42 +72,100 @@ impl Report {
                 .into_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             rows: Vec::new(),
+            bars: Vec::new(),
         }
     }
 
-    /// Adds a row from samples; nothing when there are none.
-    pub(crate) fn add(&mut self, work: &str, who: &str, unit: &'static str, mut samples: Vec<f64>) {
+    /// Adds a row from samples of one round; nothing when there are none.
+    pub(crate) fn add(&mut self, work: &str, who: &str, unit: &'static str, samples: Vec<f64>) {
+        self.add_rounds(work, who, unit, vec![samples]);
+    }
+
+    /// Adds a row from samples round by round; nothing when there are none. The floor of a work comes first.
+    pub(crate) fn add_rounds(
+        &mut self,
+        work: &str,
+        who: &str,
+        unit: &'static str,
+        rounds: Vec<Vec<f64>>,
+    ) {
+        let p50_of_rounds: Vec<f64> = rounds
+            .iter()
+            .filter(|samples| !samples.is_empty())
+            .map(|samples| quantile(&sorted(samples.clone()), 0.5))
+            .collect();
+        let samples = sorted(rounds.into_iter().flatten().collect());
         if samples.is_empty() {
             return;
         }
-        samples.sort_by(f64::total_cmp);
         let p50 = quantile(&samples, 0.5);
-        let floor = self
-            .rows
-            .iter()
-            .find(|row| row.work == work && row.who == "floor");
+        let floor = self.row(work, "floor");
+        let ratio_to_floor = floor.map(|floor| ratio(&p50_of_rounds, &floor.p50_of_rounds));
         self.rows.push(Row {
             work: work.to_owned(),
             who: who.to_owned(),
             unit,
             n: samples.len(),
+            rounds: p50_of_rounds.len(),
             p50,
             p99: quantile(&samples, 0.99),
             max: samples.last().copied().unwrap_or_default(),
-            ratio_to_floor: floor.map(|floor| p50 / floor.p50),
+            ratio_to_floor,
+            p50_of_rounds,
         });
+    }
+
+    /// Holds our row of this work against a bar. Nothing when it was not measured.
+    pub(crate) fn bar(&mut self, work: &str, figure: Figure, limit: Limit) {
+        let Some(ours) = self.row(work, "ours") else {
+            return;
+        };
+        let floor = self.row(work, "floor");
+        let (name, value, floor) = match figure {
+            Figure::P50 => ("p50", ours.p50, floor.map(|row| row.p50)),
+            Figure::P99 => ("p99", ours.p99, floor.map(|row| row.p99)),
+        };
+        let unit = ours.unit;
+        let (bar, measured, most) = match (limit, floor) {
+            (Limit::Most(most), _) => (format!("{name} <= {most} {unit}"), value, most),
+            (_, None) => return,
+            (Limit::Times(times), Some(floor)) => {
+                let paired = ours
+                    .ratio_to_floor
+                    .filter(|_| matches!(figure, Figure::P50));
+                let measured = paired.unwrap_or(value / floor);
+                (format!("{name} <= {times} x floor"), measured, times)
+            }
+            (Limit::FloorPlus(more), Some(floor)) => {
+                let bar = format!("{name} <= floor + {more} {unit}");
+                (bar, value - floor, more)
+            }
+        };
+        self.bars.push(Verdict {
+            work: work.to_owned(),
+            bar,
+            measured,
+            holds: measured <= most,
+        });
+    }
+
+    fn row(&self, work: &str, who: &str) -> Option<&Row> {
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.work == work && row.who == who)
     }
 
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "kernel {}, {} cores, zhylon-exec for {}\n\n{:<44} {:<12} {:>5} {:>10} {:>10} {:>10} {:<6} {:>8}\n",
+            "kernel {}, {} cores, zhylon-exec for {}; load generator and measured programs not pinned\n\n\
+             {:<48} {:<12} {:>5} {:>6} {:>10} {:>10} {:>10} {:<6} {:>8}\n",
             self.kernel,
             self.cores,
             self.helper_target,
             "work",
             "who",
             "n",
+            "rounds",
             "p50",
             "p99",
             "max",
@@ -87,8 +178,19 @@ impl Report {
                 .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let _ = writeln!(
                 text,
-                "{:<44} {:<12} {:>5} {:>10.3} {:>10.3} {:>10.3} {:<6} {:>8}",
-                row.work, row.who, row.n, row.p50, row.p99, row.max, row.unit, ratio
+                "{:<48} {:<12} {:>5} {:>6} {:>10.3} {:>10.3} {:>10.3} {:<6} {:>8}",
+                row.work, row.who, row.n, row.rounds, row.p50, row.p99, row.max, row.unit, ratio
+            );
+        }
+        if !self.bars.is_empty() {
+            let _ = writeln!(text, "\n{:<48} {:<26} {:>10}", "bar of", "bar", "measured");
+        }
+        for bar in &self.bars {
+            let holds = if bar.holds { "holds" } else { "MISSED" };
+            let _ = writeln!(
+                text,
+                "{:<48} {:<26} {:>10.3} {holds}",
+                bar.work, bar.bar, bar.measured
             );
         }
         text
@@ -100,6 +202,21 @@ impl Report {
     }
 }
 
+/// Median ratio of what was measured in the same round; of the medians where the rounds are not the same ones.
+fn ratio(ours: &[f64], floor: &[f64]) -> f64 {
+    let median = |values: &[f64]| quantile(&sorted(values.to_vec()), 0.5);
+    if ours.len() == floor.len() {
+        let pairs = ours.iter().zip(floor).map(|(ours, floor)| ours / floor);
+        return median(&pairs.collect::<Vec<_>>());
+    }
+    median(ours) / median(floor)
+}
+
+fn sorted(mut samples: Vec<f64>) -> Vec<f64> {
+    samples.sort_by(f64::total_cmp);
+    samples
+}
+
 /// Nearest rank.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let rank = (q * sorted.len() as f64).ceil() as usize;
@@ -108,7 +225,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::*;
 
     #[test]
     fn nearest_rank() {
@@ -116,5 +233,19 @@ mod tests {
         assert!((quantile(&sorted, 0.5) - 50.0).abs() < f64::EPSILON);
         assert!((quantile(&sorted, 0.99) - 99.0).abs() < f64::EPSILON);
         assert!((quantile(&[7.0], 0.99) - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_slow_round_of_both_is_no_ratio() {
+        let mut report = Report::new("none");
+        report.add_rounds("w", "floor", "ms", vec![vec![1.0], vec![10.0], vec![2.0]]);
+        report.add_rounds("w", "ours", "ms", vec![vec![2.0], vec![20.0], vec![4.0]]);
+        report.bar("w", Figure::P50, Limit::Times(2.0));
+        report.bar("w", Figure::P50, Limit::Times(1.9));
+        report.bar("w", Figure::P99, Limit::FloorPlus(9.0));
+        report.bar("w", Figure::P99, Limit::Most(20.0));
+        report.bar("not measured", Figure::P50, Limit::Most(0.0));
+        let held: Vec<bool> = report.bars.iter().map(|bar| bar.holds).collect();
+        assert_eq!(held, [true, false, false, true]);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::Bench;
 use super::child::{Child, Stamps};
 use super::ours::System;
-use super::report::Report;
+use super::report::{Figure, Limit, Report};
 use crate::build::root;
 
 /// Runs of each program, in turns. The median of fewer moves with the machine.
@@ -19,7 +19,7 @@ const RUNS: usize = 250;
 const RUNS_OF_PEER: usize = 20;
 
 /// Instances shown, in two daemons; 64 are the most one may have.
-const INSTANCES: [i32; 2] = [50, 50];
+const INSTANCES: [usize; 2] = [50, 50];
 
 pub(crate) async fn measure(
     system: &System,
@@ -29,13 +29,11 @@ pub(crate) async fn measure(
 ) -> Result<()> {
     let empty = compile(bench.dir.path())?;
     let mut stamps = Stamps::new(bench.dir.path().join("status.pipe"))?;
-    let command = format!("{} {}", child.program.display(), stamps.path.display());
+    let command = child.command(&stamps.path);
     let mut daemons = Vec::new();
     for instances in INSTANCES {
         daemons.push(system.create(command.clone(), instances).await?.id);
-        for _ in 0..instances {
-            stamps.next()?;
-        }
+        stamps.take(instances)?;
     }
     let socket = system.socket()?;
     let client = bench.programs.dir.join("supervisorctl");
@@ -49,9 +47,9 @@ pub(crate) async fn measure(
     // What is fast because it shows nothing is not measured.
     let shown = ours().output()?.stdout;
     let lines = String::from_utf8_lossy(&shown).lines().count();
-    let expected: i32 = INSTANCES.iter().sum();
+    let expected: usize = INSTANCES.iter().sum();
     ensure!(
-        i32::try_from(lines)? >= expected,
+        lines >= expected,
         "status shows {lines} of {expected} instances"
     );
     let (mut floor, mut own) = (Vec::new(), Vec::new());
@@ -62,6 +60,8 @@ pub(crate) async fn measure(
     let work = format!("supervisorctl status, {expected} instances");
     report.add(&work, "floor", "ms", floor);
     report.add(&work, "ours", "ms", own);
+    report.bar(&work, Figure::P50, Limit::Times(10.0));
+    report.bar(&work, Figure::P50, Limit::Most(5.0));
     let peer = Path::new("/usr/bin/supervisorctl");
     if peer.exists() {
         let url = format!("unix://{}", socket.display());
