@@ -111,7 +111,8 @@ impl SupervisorHandle {
         self.ask(|answer| Request::Desire(set, answer)).await
     }
 
-    /// Carries out a local request: writes the hold, acts, and returns when every addressed instance settled.
+    /// Carries out a local request: writes the hold if there is one, acts, and returns when every addressed instance
+    /// settled.
     pub(crate) async fn command(
         &self,
         action: Action,
@@ -126,8 +127,9 @@ impl SupervisorHandle {
         };
         let mut hold = None;
         if let Some(state) = state {
-            let holds = self.holds(&targets, state, &by);
+            let mut holds = self.holds(&targets, state, &by);
             hold = holds.first().map(|(_, _, hold)| Hold::from(hold));
+            holds.retain(|hold| !self.overrides_nothing(hold));
             if !holds.is_empty() {
                 // Persist, then act.
                 self.journal.store_holds(holds).await?;
@@ -223,6 +225,17 @@ impl SupervisorHandle {
             Some((daemon, index, hold))
         };
         held.into_iter().filter_map(hold).collect()
+    }
+
+    /// Whether a hold would say what is desired anyway, as in the restart of every deploy: it is none then, and the ledger
+    /// need not be written (twice) for it. Should an intent or another command come in between, the engine weighs this
+    /// hold against it as it weighs any, and the journal hears of each that it ends.
+    fn overrides_nothing(&self, (daemon, _, hold): &NewHold) -> bool {
+        self.daemon(daemon).is_some_and(|entry| {
+            let view = &entry.view;
+            let held = view.hold.is_some() || view.instances.iter().any(|one| one.hold.is_some());
+            view.desired == hold.state && !held
+        })
     }
 
     async fn ask<T>(

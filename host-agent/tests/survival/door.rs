@@ -97,6 +97,30 @@ fn a_log_is_cleared_where_it_is_said_to_be() {
 }
 
 #[test]
+fn a_restart_that_overrides_nothing_leaves_the_ledger_alone() {
+    let daemon = Daemon::shell("exec sleep 1000").with("start_seconds", 0);
+    let agent = Agent::with(&[&daemon]);
+    let ledger = agent.path("state/ledger/local.json");
+    let written = || {
+        std::fs::metadata(&ledger)
+            .and_then(|file| file.modified())
+            .ok()
+    };
+    let held =
+        || std::fs::read_to_string(&ledger).is_ok_and(|text| text.contains(&daemon.group()[7..]));
+    let (first, before) = (agent.pid(&daemon, 0), written());
+    let name = format!("{}:*", daemon.group());
+    agent.say(&["restart", &name]);
+    assert_ne!(agent.pid(&daemon, 0), first);
+    assert_eq!(written(), before, "nothing is held");
+    agent.say(&["stop", &name]);
+    assert!(held(), "a stop is held");
+    // What ends a hold is in the ledger before anything is done.
+    agent.say(&["restart", &name]);
+    until("the hold's end in the ledger", || (!held()).then_some(()));
+}
+
+#[test]
 fn the_agents_own_log_is_there_to_read() {
     let agent = Agent::with(&[]);
     if !rustix::process::geteuid().is_root() {
