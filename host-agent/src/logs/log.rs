@@ -144,6 +144,10 @@ impl Log {
 
     /// Moves what can be moved now; says how many bytes.
     pub(super) fn turn(&mut self, desk: &mut Desk) -> u64 {
+        // What it will work with is on its way to it.
+        if !self.inherited {
+            return 0;
+        }
         let before = self.position();
         for feed in &mut self.feeds {
             feed.look_at_clock(desk.now);

@@ -2,9 +2,24 @@
 
 use std::process::Command as Program;
 
+use super::desk::Desk;
+use super::log::{Estate, Log};
 use super::place::make_log_dir;
 use super::registry::THREADS_MAX;
 use super::*;
+
+#[test]
+fn a_log_whose_index_is_on_its_way_is_in_no_trouble() {
+    let world = World::quiet();
+    let flags = rustix::event::EventfdFlags::CLOEXEC;
+    let mut desk = Desk::new(&rustix::event::eventfd(0, flags).unwrap()).unwrap();
+    let mut log = Log::new(world.daemon, world.owner.clone());
+    assert_eq!((log.turn(&mut desk), log.due(desk.now)), (0, None));
+    // This one will never come.
+    log.inherit(Estate::default(), &mut desk);
+    log.turn(&mut desk);
+    assert!(log.due(desk.now).is_some(), "it tries again");
+}
 
 #[test]
 fn output_for_a_locked_door_is_dropped_and_counted() {
