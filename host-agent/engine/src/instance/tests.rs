@@ -157,7 +157,6 @@ fn travel(road: &[&str], goal: Goal) -> (Ctx, Instance, Order) {
     let spec = Arc::new(DaemonSpec::check(draft).unwrap());
     let order = Order {
         spec,
-        epoch: 1,
         restart_generation: 0,
     };
     let daemon = DaemonId::from_bare("000000000000000001").unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use zhylon_shared::state::{DesiredState, InstanceState};
+use zhylon_shared::state::{DesiredState, InstanceState, RestartStrategy};
 
 use super::sim::*;
 use crate::input::*;
@@ -63,7 +63,7 @@ enum Step {
     Update(u8, u8, u32),
     ApiStart(u8),
     ApiStop(u8),
-    ApiRestart(u8),
+    ApiRestart(u8, RestartStrategy),
     Local(u8, Action),
     /// Instances 0 and 1, which are always there.
     LocalOne(u8, u32, Action),
@@ -76,6 +76,13 @@ enum Step {
     Pass(u64),
     KillWorker,
     Shutdown,
+}
+
+fn strategy(rolling: bool) -> RestartStrategy {
+    match rolling {
+        true => RestartStrategy::Rolling,
+        false => RestartStrategy::AllAtOnce,
+    }
 }
 
 fn wants_to_run(action: &Action) -> Option<bool> {
@@ -108,7 +115,7 @@ impl ReferenceStateMachine for Reference {
             12 => (n.clone(), 0..3_u8, 2..5_u32).prop_map(|(n, v, p)| Step::Update(n, v, p)),
             8 => n.clone().prop_map(Step::ApiStart),
             8 => n.clone().prop_map(Step::ApiStop),
-            12 => n.clone().prop_map(Step::ApiRestart),
+            12 => (n.clone(), any::<bool>()).prop_map(|(n, rolling)| Step::ApiRestart(n, strategy(rolling))),
             20 => (n.clone(), action.clone()).prop_map(|(n, a)| Step::Local(n, a)),
             12 => (n.clone(), 0..2_u32, action).prop_map(|(n, i, a)| Step::LocalOne(n, i, a)),
             20 => (n.clone(), 0..4_u32, 0..2_i32).prop_map(|(n, i, c)| Step::End(n, i, c)),
@@ -147,7 +154,7 @@ impl ReferenceStateMachine for Reference {
             }
             Step::ApiStart(n) => with(n, &|d| d.api(true)),
             Step::ApiStop(n) => with(n, &|d| d.api(false)),
-            Step::ApiRestart(n) => with(n, &|d| {
+            Step::ApiRestart(n, _) => with(n, &|d| {
                 d.api(true);
                 d.restarts += 1;
             }),
@@ -190,7 +197,7 @@ fn is_possible(sim: &Sim, step: &Step) -> bool {
         | Step::Update(n, _, _)
         | Step::ApiStart(n)
         | Step::ApiStop(n)
-        | Step::ApiRestart(n) => sim.want.contains_key(&id(*n)),
+        | Step::ApiRestart(n, _) => sim.want.contains_key(&id(*n)),
         Step::LocalOne(n, _, _) | Step::Local(n, _) => {
             !sim.terminated && sim.want.contains_key(&id(*n))
         }
@@ -244,7 +251,7 @@ impl StateMachineTest for Host {
             Step::Update(n, version, processes) => sim.update(n, versioned(version, processes)),
             Step::ApiStart(n) => sim.api_start(n),
             Step::ApiStop(n) => sim.api_stop(n),
-            Step::ApiRestart(n) => sim.api_restart(n),
+            Step::ApiRestart(n, strategy) => sim.api_restart_by(n, strategy),
             Step::Local(n, action) => drop(sim.command(action, &[n])),
             Step::LocalOne(n, index, action) => drop(sim.command_one(action, n, index)),
             Step::End(n, index, code) => {
@@ -274,6 +281,14 @@ impl StateMachineTest for Host {
             (habit.spawn_fails, habit.resolves) = (None, Ok(()));
         }
         sim.settle();
+        // What a rollout left behind stays so until the daemon is written again.
+        let stopped = |sim: &Sim, n: &u8| sim.view(*n).message.starts_with("rollout stopped");
+        for n in reference.daemons.keys().filter(|_| !reference.over) {
+            if stopped(&sim, n) {
+                sim.write(*n, |_| {});
+                sim.settle();
+            }
+        }
         assert_eq!(sim.unanswered(), 0, "unanswered");
         assert_eq!(sim.engine.next_deadline(), None);
         if reference.over {

@@ -76,7 +76,9 @@ fn generations_are_above_those_adopted_whatever_the_ledger_says() {
             desired: sim.want.values().cloned().collect(),
             holds: vec![],
             settled: vec![],
+            stopped: vec![],
             adopted: vec![adopted],
+            past: vec![],
             first_generation: 1,
         },
     );
@@ -240,6 +242,8 @@ fn what_is_told_twice_changes_nothing() {
         desired: sim.want.values().cloned().collect(),
         holds: vec![],
         settled: vec![],
+        stopped: vec![],
+        past: vec![],
         adopted: vec![],
         first_generation: 1,
     });

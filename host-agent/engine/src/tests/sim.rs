@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
-use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
+use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome, RestartStrategy};
 
 use crate::Engine;
 use crate::effect::{CommandOutcome, Effect};
@@ -74,6 +74,7 @@ pub(super) struct Sim {
     /// The ledger's other half.
     pub(super) holds: BTreeMap<(DaemonId, Option<u32>), Hold>,
     pub(super) settled: BTreeMap<DaemonId, (i64, RestartOutcome)>,
+    pub(super) stopped: BTreeMap<DaemonId, (i64, String)>,
     pub(super) habits: BTreeMap<DaemonId, Habit>,
     pub(super) children: BTreeMap<Run, Child>,
     agenda: BTreeMap<(Time, u64), Input>,
@@ -98,6 +99,7 @@ impl Sim {
             revision: 0,
             holds: BTreeMap::new(),
             settled: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             habits: BTreeMap::new(),
             children: BTreeMap::new(),
             agenda: BTreeMap::new(),
@@ -293,7 +295,10 @@ impl Sim {
 /// Persist, act, announce, answer.
 fn rank(effect: &Effect) -> u8 {
     match effect {
-        Effect::HoldEnded { .. } | Effect::Settled { .. } => 0,
+        Effect::HoldEnded { .. }
+        | Effect::HoldsRebased { .. }
+        | Effect::RolloutStopped { .. }
+        | Effect::Settled { .. } => 0,
         Effect::Spawn { .. }
         | Effect::Signal { .. }
         | Effect::SignalTree { .. }

@@ -29,7 +29,9 @@ impl Sim {
                 state,
                 intent_generation,
                 restart_generation,
+                restart_strategy: RestartStrategy::AllAtOnce,
                 revision,
+                claim: Claim::Written,
             },
         );
         self.write(n, |_| {});
@@ -61,6 +63,11 @@ impl Sim {
     }
 
     pub(in crate::tests) fn api_restart(&mut self, n: u8) {
+        self.api_restart_by(n, RestartStrategy::AllAtOnce);
+    }
+
+    pub(in crate::tests) fn api_restart_by(&mut self, n: u8, strategy: RestartStrategy) {
+        self.want.get_mut(&id(n)).unwrap().restart_strategy = strategy;
         self.intend(n, DesiredState::Running, 1);
     }
 
@@ -137,6 +144,12 @@ impl Sim {
 
     /// Kills the worker and starts the next one: what it knows is in the ledger and in the run records.
     pub(in crate::tests) fn kill_worker(&mut self) {
+        // The notes of this boot.
+        let past: Vec<Past> = self
+            .engine
+            .daemons()
+            .flat_map(|daemon| self.engine.past(&daemon))
+            .collect();
         self.engine = Engine::new(2);
         self.waiting.clear();
         self.agenda
@@ -163,7 +176,13 @@ impl Sim {
                 .iter()
                 .map(|(id, (g, outcome))| (*id, *g, *outcome))
                 .collect(),
+            stopped: self
+                .stopped
+                .iter()
+                .map(|(id, (revision, why))| (*id, *revision, why.clone()))
+                .collect(),
             adopted: adopted.collect(),
+            past,
             first_generation: self.newest_generation + 1000,
         };
         let headless = self.children.iter().filter(|(_, child)| !child.main);
