@@ -9,7 +9,7 @@ use zhylon_proto::daemons::v1 as api;
 use crate::redact::Secret;
 use crate::signal::StopSignal;
 use crate::spec::{DaemonSpec, FieldViolation, InvalidSpec, RestartPolicy, SpecDraft};
-use crate::state::{DesiredState, InstanceState, RestartOutcome};
+use crate::state::{DesiredState, InstanceState, RestartOutcome, RestartStrategy};
 
 /// What the agent sends as `Hello.protocol_max` and the api-server accepts.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -166,7 +166,11 @@ pub fn set_hash<'a>(daemons: impl IntoIterator<Item = &'a agent::DaemonConfig>) 
     };
     for daemon in all {
         part(daemon.id.as_bytes());
-        part(&[u8::from(daemon.running)]);
+        // A byte more only where it says something, so that programs from before agree on every set without.
+        match daemon.restart_strategy() {
+            api::RestartStrategy::Unspecified => part(&[u8::from(daemon.running)]),
+            strategy => part(&[u8::from(daemon.running), strategy as u8]),
+        }
         for number in [
             daemon.intent_generation,
             daemon.restart_generation,
@@ -271,6 +275,33 @@ pub fn outcome_to_api(outcome: RestartOutcome) -> api::RestartOutcome {
         RestartOutcome::Aborted => api::RestartOutcome::Aborted,
         RestartOutcome::Expired => api::RestartOutcome::Expired,
         RestartOutcome::Superseded => api::RestartOutcome::Superseded,
+    }
+}
+
+/// A strategy for the wire; what is the default anyway is not said, so that older programs know all of it.
+#[must_use]
+pub fn strategy_to_agent(strategy: RestartStrategy) -> api::RestartStrategy {
+    match strategy {
+        RestartStrategy::AllAtOnce => api::RestartStrategy::Unspecified,
+        RestartStrategy::Rolling => api::RestartStrategy::Rolling,
+    }
+}
+
+/// A strategy from the wire.
+///
+/// # Errors
+/// When this version does not know it.
+pub fn strategy_from_wire(field: &str, strategy: i32) -> Result<RestartStrategy, InvalidSpec> {
+    match api::RestartStrategy::try_from(strategy) {
+        Ok(api::RestartStrategy::Unspecified | api::RestartStrategy::AllAtOnce) => {
+            Ok(RestartStrategy::AllAtOnce)
+        }
+        Ok(api::RestartStrategy::Rolling) => Ok(RestartStrategy::Rolling),
+        Err(_) => {
+            let text = format!("{strategy} is not a restart strategy: ALL_AT_ONCE ROLLING");
+            let violation = FieldViolation::new(field, "ENUM", text);
+            Err(InvalidSpec(vec![violation]))
+        }
     }
 }
 

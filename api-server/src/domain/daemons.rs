@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use zhylon_proto::daemons::v1::{DaemonEventType, DaemonStatus};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::DesiredState;
+use zhylon_shared::state::{DesiredState, RestartStrategy};
 
 use super::events::changed_fields;
 use super::{Ctx, Domain, Error, Page, PageRequest};
 use crate::bus::Hint;
-use crate::store::{self, DaemonChange, DaemonRow, NewDaemon, NewEvent, Position, Scope, millis};
+use crate::store::{
+    self, DaemonChange, DaemonRow, NewDaemon, NewEvent, NewRestart, Position, Scope, millis,
+};
 
 /// Daemons per server. More have other work for their server than this system; when full, creating is refused.
 pub(crate) const DAEMONS_MAX: i64 = 200;
@@ -48,8 +50,13 @@ pub(crate) enum Intent {
     Start,
     /// Do not run.
     Stop,
-    /// Replace all instances: handed to the host until this time; `None` is 15 minutes from now.
-    Restart(Option<SystemTime>),
+    /// Replace all instances.
+    Restart {
+        /// Handed to the host until this time; `None` is 15 minutes from now.
+        not_after: Option<SystemTime>,
+        /// How.
+        strategy: RestartStrategy,
+    },
 }
 
 impl DaemonView {
@@ -206,19 +213,32 @@ impl Domain {
             let (kind, message) = match intent {
                 Intent::Start => (DaemonEventType::StartRequested, String::new()),
                 Intent::Stop => (DaemonEventType::StopRequested, String::new()),
-                Intent::Restart(_) => (
+                Intent::Restart { strategy, .. } => (
                     DaemonEventType::RestartRequested,
-                    format!("restart {}", old.restart_generation + 1),
+                    match strategy {
+                        RestartStrategy::AllAtOnce => {
+                            format!("restart {}", old.restart_generation + 1)
+                        }
+                        RestartStrategy::Rolling => {
+                            format!("restart {}, rolling", old.restart_generation + 1)
+                        }
+                    },
                 ),
             };
             let event = author.event(kind, now, message)?;
             let restart = match intent {
                 Intent::Start | Intent::Stop => None,
-                Intent::Restart(None) => Some(now + RESTART_LIFE),
-                Intent::Restart(Some(not_after)) if not_after > now => Some(not_after),
-                Intent::Restart(Some(_)) => {
-                    let text = "must be a time to come, or be left out for 15 minutes from now";
-                    return Err(Error::field("not_after", "FUTURE", text));
+                Intent::Restart {
+                    not_after,
+                    strategy,
+                } => {
+                    let not_after = not_after.unwrap_or(now + RESTART_LIFE);
+                    if not_after <= now {
+                        let text = "must be a time to come, or be left out for 15 minutes from now";
+                        return Err(Error::field("not_after", "FUTURE", text));
+                    }
+                    let rolling = strategy == RestartStrategy::Rolling;
+                    Some(NewRestart { not_after, rolling })
                 }
             };
             Ok(DaemonChange {

@@ -23,8 +23,12 @@ fn ledger(revision: i64) -> DesiredLedger {
             state: DesiredState::Running,
             intent_generation: 1,
             restart_generation: 0,
+            restart_strategy: RestartStrategy::AllAtOnce,
             revision,
+            adopted: false,
+            runs_on: None,
         }],
+        unclaimed: Vec::new(),
     }
 }
 

@@ -40,7 +40,7 @@ impl Case {
     }
 
     async fn restart(&self) -> DaemonView {
-        self.intend("RestartDaemon", Intent::Restart(None)).await
+        self.intend("RestartDaemon", restart_intent(None)).await
     }
 
     /// What the host is told: server revision, restart generation, running.
@@ -141,11 +141,11 @@ async fn not_after_must_be_to_come() {
     let now = case.world.domain.clock().wall();
     let domain = &case.world.domain;
     let id = case.id.to_string();
-    let refused = domain.intend(&ctx, &id, || Ok(Intent::Restart(Some(now))));
+    let refused = domain.intend(&ctx, &id, || Ok(restart_intent(Some(now))));
     assert_eq!(reason(refused.await), "INVALID_FIELD");
     assert_eq!(case.told().await, (1, 0, true));
     let soon = now + Duration::from_secs(5);
-    let accepted = domain.intend(&ctx, &id, || Ok(Intent::Restart(Some(soon))));
+    let accepted = domain.intend(&ctx, &id, || Ok(restart_intent(Some(soon))));
     accepted.await.unwrap();
     case.world.pass(Duration::from_secs(6));
     assert_eq!(case.told().await, (3, 0, true));

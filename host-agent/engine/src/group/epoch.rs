@@ -18,7 +18,9 @@ impl Group {
             order.restart_generation = new.restart_generation;
         }
         let (spec, revision) = (Arc::clone(&new.spec), new.revision);
-        let stopped = self.stopped.take_if(|(stopped, _)| *stopped == old_revision);
+        let stopped = self
+            .stopped
+            .take_if(|(stopped, _)| *stopped == old_revision);
         self.stopped = stopped.map(|(_, why)| (revision, why));
         self.desired = Some(new);
         self.adopt_counters(ctx);

@@ -45,7 +45,10 @@ impl Group {
         if live.is_none() && index >= self.processes() {
             return;
         }
-        let rest = past.rest.as_ref().filter(|rest| !newer && self.still_rests(rest));
+        let rest = past
+            .rest
+            .as_ref()
+            .filter(|rest| !newer && self.still_rests(rest));
         let spec = rest.and_then(|rest| self.spec_by_hash(&rest.spec_hash));
         let instance = self
             .instances
@@ -78,6 +81,7 @@ impl Group {
 
     fn spec_by_hash(&self, hash: &str) -> Option<Arc<zhylon_shared::spec::DaemonSpec>> {
         let spec = self.order.as_ref().map(|order| &order.spec);
-        spec.filter(|spec| spec.instance_hash() == hash).map(Arc::clone)
+        spec.filter(|spec| spec.instance_hash() == hash)
+            .map(Arc::clone)
     }
 }

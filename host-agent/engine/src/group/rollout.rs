@@ -81,7 +81,9 @@ impl Group {
 
     /// Whether what is under way failed: an instance that is up to date does not start, or takes too long.
     pub(super) fn has_failed(&self, ctx: &Ctx) -> bool {
-        let late = self.step_deadline.is_some_and(|deadline| deadline <= ctx.now);
+        let late = self
+            .step_deadline
+            .is_some_and(|deadline| deadline <= ctx.now);
         late || self.first_failed().is_some()
     }
 
@@ -151,7 +153,10 @@ impl Group {
     /// Where it stopped, and why.
     fn describe_stop(&self) -> String {
         let (index, why) = match self.first_failed() {
-            Some((index, failed)) => (Some(index), failed.last_exit().map(|last| last.message.as_str())),
+            Some((index, failed)) => (
+                Some(index),
+                failed.last_exit().map(|last| last.message.as_str()),
+            ),
             None => (self.unfinished(), Some("it did not run in time")),
         };
         let at = index.map_or_else(String::new, |index| format!(" at instance {index}"));
@@ -166,7 +171,11 @@ impl Group {
         let list = |left: &dyn Fn(&Instance) -> bool| {
             let left = self.wanted().filter(|(_, instance)| left(instance));
             let left: Vec<String> = left.map(|(index, _)| index.to_string()).collect();
-            let plural = if left.len() == 1 { "instance" } else { "instances" };
+            let plural = if left.len() == 1 {
+                "instance"
+            } else {
+                "instances"
+            };
             (!left.is_empty()).then(|| format!("{plural} {}", left.join(", ")))
         };
         let old = list(&|instance| !instance.is_made_of(&order.spec));
@@ -181,7 +190,9 @@ impl Group {
     fn longest_step(&self) -> Duration {
         let ending = self.instances.values().map(Instance::phase);
         let ending = ending.filter(|phase| phase.standing() == Standing::Ending);
-        let grace = ending.filter_map(|phase| phase.live()).map(|live| live.grace);
+        let grace = ending
+            .filter_map(|phase| phase.live())
+            .map(|live| live.grace);
         let start = self.order.as_ref();
         let start = start.map_or(0, |order| order.spec.start_seconds());
         grace.max().unwrap_or_default() + Duration::from_secs(start.into()) + STEP_MARGIN

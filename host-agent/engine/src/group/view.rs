@@ -3,9 +3,9 @@
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
 use crate::group::Group;
+use crate::input::{Claim, Past};
 use crate::instance::Instance;
 use crate::plan::Goal;
-use crate::input::{Claim, Past};
 use crate::view::DaemonView;
 
 impl Group {
@@ -30,7 +30,9 @@ impl Group {
     pub(crate) fn past(&self) -> Vec<Past> {
         let intent = self.intent_generation();
         let instances = self.instances.values();
-        instances.filter_map(|instance| instance.past(intent)).collect()
+        instances
+            .filter_map(|instance| instance.past(intent))
+            .collect()
     }
 
     /// What is not reached yet, in words: the first of what a person would ask about.

@@ -29,7 +29,8 @@ impl Instance {
             rest: kind.map(|kind| Rest {
                 kind,
                 since: self.since,
-                spec_hash: (self.spec.as_ref()).map_or_else(String::new, |spec| spec.instance_hash()),
+                spec_hash: (self.spec.as_ref())
+                    .map_or_else(String::new, |spec| spec.instance_hash()),
                 intent_generation,
                 restart_generation: self.restart_generation,
                 delays,

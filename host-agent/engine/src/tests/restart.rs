@@ -1,9 +1,9 @@
 //! Restarts of the api-server: each generation is reached once and settled once.
 
 use zhylon_shared::spec::RestartPolicy;
-use zhylon_shared::state::{DesiredState, RestartStrategy};
 use zhylon_shared::state::InstanceState::{Running, Stopping};
 use zhylon_shared::state::RestartOutcome::{Failed, Succeeded, Superseded};
+use zhylon_shared::state::{DesiredState, RestartStrategy};
 
 use super::sim::*;
 use crate::effect::Effect;

@@ -78,7 +78,7 @@ fn a_snapshot_of_a_new_epoch_replaces_whatever_its_number() {
         ("restored", 1)
     );
     assert_eq!(ledger.daemons.len(), 1);
-    assert_eq!(for_engine(&ledger)[0].id, id(9));
+    assert_eq!(ledger.for_engine()[0].id, id(9));
 }
 
 #[test]
