@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::InstanceState;
+use zhylon_shared::state::{InstanceState, RestartStrategy};
 
 use crate::ctx::Ctx;
 use crate::effect::CommandOutcome;
@@ -30,6 +30,8 @@ mod waiting;
 pub(crate) struct Order {
     pub(crate) spec: Arc<DaemonSpec>,
     pub(crate) restart_generation: i64,
+    /// How that restart replaces; whatever is said of it later.
+    pub(crate) restart_strategy: RestartStrategy,
 }
 
 /// What can happen to an instance.

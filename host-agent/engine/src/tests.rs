@@ -3,12 +3,15 @@
 mod answers;
 mod change;
 mod delete;
+mod epoch;
 mod keep_alive;
 mod local;
 mod model;
+mod past;
 mod policies;
 mod restart;
 mod restore;
+mod rollout;
 mod shutdown;
 mod sim;
 mod stop;

@@ -53,8 +53,11 @@ impl Group {
         if intended {
             self.end_holds_before(ctx, new.intent_generation);
         }
-        if let Some(order) = &mut self.order {
+        if let Some(order) = &mut self.order
+            && order.restart_generation != new.restart_generation
+        {
             order.restart_generation = new.restart_generation;
+            order.restart_strategy = new.restart_strategy;
         }
         let (spec, revision) = (Arc::clone(&new.spec), new.revision);
         self.desired = Some(new);
@@ -156,6 +159,7 @@ impl Group {
         self.order = Some(Order {
             spec: Arc::clone(&new.spec),
             restart_generation: new.restart_generation,
+            restart_strategy: new.restart_strategy,
         });
         self.settled = None;
         self.stopped = None;

@@ -12,7 +12,7 @@ use zhylon_shared::state::{InstanceState, RestartOutcome, RestartStrategy};
 use crate::ctx::Ctx;
 use crate::effect::Effect;
 use crate::group::Group;
-use crate::instance::Instance;
+use crate::instance::{Instance, Order};
 use crate::plan::{Goal, Standing};
 
 /// How much longer than `start_seconds`, and than the grace of what is replaced, a restart or a step may take.
@@ -21,18 +21,19 @@ const STEP_MARGIN: Duration = Duration::from_secs(30);
 impl Group {
     /// The instances that are to be replaced now.
     pub(super) fn due(&self) -> BTreeSet<u32> {
-        let standing = |instance: &Instance| instance.phase().standing();
+        use InstanceState::{Backoff, Exited, Fatal, Stopped};
         let mut due: BTreeSet<u32> = BTreeSet::new();
         let mut next = None;
         for (index, instance) in self.wanted() {
-            if standing(instance) == Standing::Ending || !self.is_outdated(instance) {
+            let ending = instance.phase().standing() == Standing::Ending;
+            if ending || !self.is_outdated(instance) {
                 continue;
             }
-            let live = standing(instance) == Standing::Live;
-            if !self.is_rolling() || !live && !self.is_stopped() {
-                // What does not run has nothing to lose.
+            // What does not run has nothing to lose.
+            let down = matches!(instance.state(), Backoff | Exited | Fatal | Stopped);
+            if !self.is_rolling() || down && !self.is_stopped() {
                 due.insert(index);
-            } else if live {
+            } else if !down {
                 next = next.or(Some(index));
             }
         }
@@ -89,9 +90,9 @@ impl Group {
 
     /// Whether instances go one after the other. A single one does either way.
     pub(super) fn is_rolling(&self) -> bool {
-        let desired = self.desired.as_ref();
-        self.open_restart().is_none()
-            || desired.is_some_and(|desired| desired.restart_strategy == RestartStrategy::Rolling)
+        let order = self.order.as_ref();
+        let rolling = |order: &Order| order.restart_strategy == RestartStrategy::Rolling;
+        self.open_restart().is_none() || order.is_some_and(rolling)
     }
 
     /// The rollout of what is desired stopped.

@@ -158,6 +158,7 @@ fn travel(road: &[&str], goal: Goal) -> (Ctx, Instance, Order) {
     let order = Order {
         spec,
         restart_generation: 0,
+        restart_strategy: RestartStrategy::AllAtOnce,
     };
     let daemon = DaemonId::from_bare("000000000000000001").unwrap();
     let mut instance = Instance::new(&mut ctx, Slot { daemon, index: 0 });

@@ -208,7 +208,7 @@ impl Sim {
     }
 
     /// Something happens to a child, if it is still there for it to happen to.
-    pub(super) fn deliver(&mut self, input: Input) {
+    pub(in crate::tests) fn deliver(&mut self, input: Input) {
         match input {
             Input::Spawned { run, .. } => {
                 let Some(child) = self.children.get_mut(&run) else {

@@ -42,7 +42,14 @@ impl Sim {
         self.revision += 1;
         let daemon = self.want.get_mut(&id(n)).unwrap();
         daemon.revision = self.revision;
+        daemon.claim = Claim::Written;
         change(daemon);
+        self.desire();
+    }
+
+    /// The first configuration of a new epoch, as the ledger has it.
+    pub(in crate::tests) fn restored(&mut self, n: u8, change: impl FnOnce(&mut DesiredDaemon)) {
+        change(self.want.get_mut(&id(n)).unwrap());
         self.desire();
     }
 
@@ -150,6 +157,11 @@ impl Sim {
             .daemons()
             .flat_map(|daemon| self.engine.past(&daemon))
             .collect();
+        self.kill_worker_with(past);
+    }
+
+    /// The same with these notes.
+    pub(in crate::tests) fn kill_worker_with(&mut self, past: Vec<Past>) {
         self.engine = Engine::new(2);
         self.waiting.clear();
         self.agenda
