@@ -16,3 +16,4 @@ mod shutdown;
 mod sim;
 mod stop;
 mod stories;
+mod year;

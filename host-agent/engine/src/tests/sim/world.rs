@@ -160,6 +160,31 @@ impl Sim {
         self.kill_worker_with(past);
     }
 
+    /// The host starts anew: what the ledger says is all there is.
+    pub(in crate::tests) fn reboot(&mut self) {
+        self.children.clear();
+        self.agenda.clear();
+        (self.shut_down, self.terminated) = (false, false);
+        self.kill_worker_with(Vec::new());
+    }
+
+    /// An older database was restored: it is at this revision, and counts every daemon's intents and restarts so.
+    pub(in crate::tests) fn new_epoch(
+        &mut self,
+        revision: i64,
+        counters: impl Iterator<Item = (u8, (i64, i64))>,
+    ) {
+        self.revision = revision;
+        for (n, (intent, restart)) in counters {
+            if let Some(daemon) = self.want.get_mut(&id(n)) {
+                (daemon.intent_generation, daemon.restart_generation) = (intent, restart);
+                daemon.restart_strategy = RestartStrategy::AllAtOnce;
+                (daemon.revision, daemon.claim) = (revision, Claim::Adopted { differs: false });
+            }
+        }
+        self.desire();
+    }
+
     /// The same with these notes.
     pub(in crate::tests) fn kill_worker_with(&mut self, past: Vec<Past>) {
         self.engine = Engine::new(2);
