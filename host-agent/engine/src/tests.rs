@@ -7,6 +7,7 @@ mod epoch;
 mod keep_alive;
 mod local;
 mod model;
+mod oracle;
 mod past;
 mod policies;
 mod restart;
