@@ -330,3 +330,50 @@ fn signal_from_api(signal: api::StopSignal) -> Option<StopSignal> {
         .into_iter()
         .find(|s| signal_to_api(*s) == signal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A set that knows of no strategy has the hash it always had: programs from before the field computed just this.
+    #[test]
+    fn a_set_without_a_strategy_has_the_hash_of_old() {
+        let daemon = agent::DaemonConfig {
+            id: "h:daemon000000000001".to_owned(),
+            running: true,
+            intent_generation: 3,
+            restart_generation: 2,
+            revision: 9,
+            ..agent::DaemonConfig::default()
+        };
+        let mut old = Sha256::new();
+        for part in [
+            daemon.id.as_bytes(),
+            &[1],
+            &3_i64.to_be_bytes(),
+            &2_i64.to_be_bytes(),
+            &9_i64.to_be_bytes(),
+        ] {
+            old.update((part.len() as u64).to_be_bytes());
+            old.update(part);
+        }
+        assert_eq!(set_hash([&daemon]), old.finalize().to_vec());
+        let all_at_once = strategy_to_agent(RestartStrategy::AllAtOnce);
+        assert_eq!(all_at_once, api::RestartStrategy::Unspecified);
+        let rolling = agent::DaemonConfig {
+            restart_strategy: strategy_to_agent(RestartStrategy::Rolling).into(),
+            ..daemon.clone()
+        };
+        assert_ne!(set_hash([&rolling]), set_hash([&daemon]));
+    }
+
+    #[test]
+    fn strategies_are_known_or_refused_by_field() {
+        let parse = |number| strategy_from_wire("strategy", number);
+        assert_eq!(parse(0), Ok(RestartStrategy::AllAtOnce));
+        assert_eq!(parse(1), Ok(RestartStrategy::AllAtOnce));
+        assert_eq!(parse(2), Ok(RestartStrategy::Rolling));
+        let InvalidSpec(refused) = parse(3).unwrap_err();
+        assert_eq!((refused.len(), refused[0].field.as_str()), (1, "strategy"));
+    }
+}

@@ -150,3 +150,32 @@ async fn not_after_must_be_to_come() {
     case.world.pass(Duration::from_secs(6));
     assert_eq!(case.told().await, (3, 0, true));
 }
+
+#[tokio::test]
+async fn the_host_is_told_how() {
+    let case = Case::new().await;
+    let strategy = async || {
+        let set = case.world.domain.desired(case.server).await.unwrap();
+        set.daemons[0].restart_strategy
+    };
+    let restart = |strategy| {
+        let intent = Intent::Restart {
+            not_after: None,
+            strategy,
+        };
+        case.intend("RestartDaemon", intent)
+    };
+    assert_eq!(strategy().await, 0);
+    let view = restart(RestartStrategy::Rolling).await;
+    assert!(view.row.restart_rolling);
+    assert_eq!(strategy().await, 2);
+    // Whatever else is written, the newest restart stays what it is.
+    case.intend("StartDaemon", Intent::Start).await;
+    assert_eq!(strategy().await, 2);
+    restart(RestartStrategy::AllAtOnce).await;
+    assert_eq!(
+        strategy().await,
+        0,
+        "not said: an older agent knows all of it"
+    );
+}
