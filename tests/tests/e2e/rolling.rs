@@ -1,5 +1,6 @@
 //! A rolling restart through every part: asked for at the shell, stopped by the host, told to who waits.
 
+use zhylon_proto::daemons::v1::InstanceState;
 use zhylon_tests::World;
 use zhylon_tests::daemons::draft;
 
@@ -35,7 +36,16 @@ async fn a_rolling_restart_goes_through_or_stops_and_says_where() {
     assert!(told.contains(stopped), "{told}");
     // What failed goes on trying; the rest is as it was.
     std::fs::remove_file(&broken).unwrap();
-    let left = world.running(&id).await;
+    let healed = world.status(&id, "all run again", |status| {
+        let mut instances = status.instances.iter();
+        instances.all(|one| one.state() == InstanceState::Running)
+    });
+    let healed = healed.await;
+    let left: Vec<i32> = healed.instances.iter().map(|one| one.pid).collect();
     assert_ne!(left[0], after[0]);
     assert_eq!(left[1..], after[1..]);
+    assert!(
+        healed.reconciling && healed.message.starts_with("rollout stopped"),
+        "{healed:?}"
+    );
 }
