@@ -171,6 +171,7 @@ fn what_the_configuration_says_otherwise_runs_on_and_says_so() {
 #[test]
 fn what_it_does_not_name_runs_on_until_a_person_stops_it() {
     let mut sim = running();
+    sim.write(1, |_| {});
     let pids = sim.pids(1);
     sim.restored(1, |daemon| daemon.claim = Claim::Unclaimed);
     sim.settle();

@@ -118,7 +118,8 @@ fn restarts_and_the_last_end_of_what_runs_are_remembered() {
 fn notes_are_not_believed_against_a_newer_run() {
     let mut sim = never();
     let noted = sim.engine.past(&id(1));
-    sim.api_start(1);
+    // Without a newer intent.
+    sim.command(Action::Start, &[1]);
     sim.settle();
     sim.kill_worker_with(noted);
     assert_eq!(sim.states(1), [Running]);
@@ -140,13 +141,20 @@ fn an_end_that_was_judged_is_not_judged_again() {
         restart_generation: 0,
     };
     sim.children.insert(run, child);
+    let before = sim.view(1).instances.remove(0);
+    sim.pass(MS * 100);
     sim.kill_worker();
     sim.deliver(Input::Exited {
         run,
         exit: Exit::Code(1),
         tree_gone: true,
     });
-    assert_eq!(sim.states(1), [Backoff]);
+    let after = sim.view(1).instances.remove(0);
+    assert_eq!(
+        (after.state, after.next_start),
+        (Backoff, before.next_start)
+    );
+    assert_eq!(after.last_exit, before.last_exit);
     sim.habits.clear();
     sim.settle();
     assert_eq!(
