@@ -241,7 +241,7 @@ fn what_is_told_twice_changes_nothing() {
     sim.feed(Input::Restore {
         desired: sim.want.values().cloned().collect(),
         holds: vec![],
-        settled: vec![],
+        settled: vec![(id(1), 9, Failed)],
         stopped: vec![],
         past: vec![],
         adopted: vec![],
