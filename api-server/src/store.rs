@@ -22,7 +22,7 @@ mod user;
 mod conformance;
 
 pub(crate) use agent::DesiredRows;
-pub(crate) use daemon::{DaemonChange, DaemonRow, DaemonVersion, NewDaemon, Scope};
+pub(crate) use daemon::{DaemonChange, DaemonRow, DaemonVersion, NewDaemon, NewRestart, Scope};
 pub(crate) use enrollment::NewEnrollment;
 pub(crate) use error::StoreError as Error;
 pub(crate) use event::{EventRow, HostEvent, NewEvent};

@@ -128,6 +128,10 @@ pub(crate) enum DaemonVerb {
     Restart {
         #[command(flatten)]
         target: Target,
+        /// All instances at once, or one after the other: that stops at the first that does not run, and the rest keeps
+        /// its process.
+        #[arg(long, value_enum, default_value_t = Strategy::AllAtOnce)]
+        strategy: Strategy,
         #[command(flatten)]
         wait: WaitFlags,
     },
@@ -278,4 +282,13 @@ pub(crate) struct SpecFlags {
     /// argv must not show comes by `NAME` alone: it is taken from this program's own environment.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
+}
+
+/// How a restart replaces the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// All instances at once.
+    AllAtOnce,
+    /// One instance after the other.
+    Rolling,
 }

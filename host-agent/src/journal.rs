@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::{DesiredState, RestartOutcome};
+use zhylon_shared::state::{DesiredState, RestartOutcome, RestartStrategy};
 
 use self::writer::Writer;
 
 mod file;
+mod set;
 mod writer;
 
 /// Requests that wait for the disk. Full: the caller waits for a place, which is what it asked for.
@@ -35,6 +36,10 @@ pub(crate) struct DesiredLedger {
     pub(crate) hash: Vec<u8>,
     /// The set.
     pub(crate) daemons: Vec<LedgerDaemon>,
+    /// What the newest epoch does not name and what nobody decided about; not part of the set. Absent in ledgers of
+    /// older agents, as are the defaults below.
+    #[serde(default)]
+    pub(crate) unclaimed: Vec<LedgerDaemon>,
 }
 
 /// One daemon in the ledger.
@@ -45,7 +50,22 @@ pub(crate) struct LedgerDaemon {
     pub(crate) state: DesiredState,
     pub(crate) intent_generation: i64,
     pub(crate) restart_generation: i64,
+    #[serde(default)]
+    pub(crate) restart_strategy: RestartStrategy,
     pub(crate) revision: i64,
+    /// It was here when this epoch began, and was not written since.
+    #[serde(default)]
+    pub(crate) adopted: bool,
+    /// What runs on until it is written, where the configuration of this epoch says otherwise.
+    #[serde(default)]
+    pub(crate) runs_on: Option<Former>,
+}
+
+/// What a daemon was in the epoch before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Former {
+    pub(crate) spec: DaemonSpec,
+    pub(crate) state: DesiredState,
 }
 
 /// What is decided on the host: holds and outcomes.
@@ -56,6 +76,9 @@ pub(crate) struct LocalLedger {
     #[serde(default)]
     pub(crate) instance_holds: Vec<(DaemonId, u32, LedgerHold)>,
     pub(crate) settled: Vec<(DaemonId, i64, RestartOutcome)>,
+    /// Rollouts that stopped: of which revision, and why. Absent in ledgers of older agents.
+    #[serde(default)]
+    pub(crate) stopped: Vec<(DaemonId, i64, String)>,
     /// Raised at every start of a worker.
     pub(crate) worker_starts: u64,
 }
@@ -126,6 +149,8 @@ type Answer = oneshot::Sender<Result<(), JournalError>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum NoteKind {
     HoldEnded(Option<u32>),
+    HoldsRebased,
+    RolloutStopped,
     Settled,
     Forgotten,
 }
@@ -133,6 +158,8 @@ enum NoteKind {
 #[derive(Debug)]
 enum Note {
     HoldEnded(Option<u32>),
+    HoldsRebased(i64),
+    RolloutStopped(i64, String),
     Settled(i64, RestartOutcome),
     Forgotten,
 }
@@ -145,7 +172,7 @@ impl Journal {
     /// error here: see [`Recovered`].
     pub(crate) fn open(dir: &Path) -> std::io::Result<(Self, Recovered)> {
         file::make_private_dir(dir)?;
-        let desired = file::load::<DesiredLedger>(&dir.join(DESIRED));
+        let mut desired = file::load::<DesiredLedger>(&dir.join(DESIRED));
         let mut local = match file::load::<LocalLedger>(&dir.join(LOCAL)) {
             Ok(local) => local,
             Err(error) => {
@@ -156,6 +183,12 @@ impl Journal {
                 }
             }
         };
+        if let Ok(desired) = &mut desired
+            && desired.drop_stopped(&local)
+            && let Err(error) = file::store(dir, DESIRED, desired)
+        {
+            tracing::error!(%error, "{DESIRED} could not be written");
+        }
         local.worker_starts += 1;
         if let Err(error) = file::store(dir, LOCAL, &local) {
             // Not counted, so the next start must not count from here: seconds outrun any count of starts.
@@ -203,6 +236,18 @@ impl Journal {
     /// Takes a hold out, soon; without an index all of a daemon, those on its instances too.
     pub(crate) fn hold_ended(&self, daemon: DaemonId, index: Option<u32>) {
         self.note(daemon, NoteKind::HoldEnded(index), Note::HoldEnded(index));
+    }
+
+    /// Lets the holds of a daemon and of its instances override another intent generation, soon.
+    pub(crate) fn holds_rebased(&self, daemon: DaemonId, intent_generation: i64) {
+        let note = Note::HoldsRebased(intent_generation);
+        self.note(daemon, NoteKind::HoldsRebased, note);
+    }
+
+    /// Writes that the rollout of a revision stopped, soon.
+    pub(crate) fn rollout_stopped(&self, daemon: DaemonId, revision: i64, why: String) {
+        let note = Note::RolloutStopped(revision, why);
+        self.note(daemon, NoteKind::RolloutStopped, note);
     }
 
     /// Writes how a restart ended, soon.

@@ -9,6 +9,7 @@
 //! | [`core`] | the loop: what happened → engine → effects → board |
 //! | [`runs`] | the runs there are and the one epoll descriptor they are waited for with |
 //! | [`ends`] | from "its pidfd is readable" to "nothing of it is left" |
+//! | [`ended`] | what the next worker should know of instances without a process |
 //! | [`restore`] | what a dead worker left: run records, cgroups, FIFOs |
 //! | [`queries`] | questions that may take long: users, checks |
 //! | [`board`] | the newest state of every daemon, for readers |
@@ -34,6 +35,7 @@ use crate::journal::{Journal, LedgerHold, NewHold};
 mod board;
 mod clock;
 mod core;
+mod ended;
 mod ends;
 mod events;
 mod queries;

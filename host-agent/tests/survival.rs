@@ -13,6 +13,8 @@ mod door;
 mod kills;
 #[path = "survival/life.rs"]
 mod life;
+#[path = "survival/past.rs"]
+mod past;
 #[path = "survival/unprivileged.rs"]
 mod unprivileged;
 #[path = "survival/upgrade.rs"]

@@ -84,8 +84,19 @@ pub enum RestartOutcome {
     Aborted,
     /// Not handed to the host in time.
     Expired,
-    /// A newer restart, a stop or a deletion took its place.
+    /// A newer restart, a stop, a deletion or a new config epoch took its place.
     Superseded,
+}
+
+/// How a restart replaces the instances of a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RestartStrategy {
+    /// All of them at once.
+    #[default]
+    AllAtOnce,
+    /// One after the other, each once those before it run.
+    Rolling,
 }
 
 /// A daemon's state: the first that any instance has of FATAL, BACKOFF, STOPPING, STARTING, EXITED, STOPPED, RUNNING,

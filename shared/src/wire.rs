@@ -9,7 +9,7 @@ use zhylon_proto::daemons::v1 as api;
 use crate::redact::Secret;
 use crate::signal::StopSignal;
 use crate::spec::{DaemonSpec, FieldViolation, InvalidSpec, RestartPolicy, SpecDraft};
-use crate::state::{DesiredState, InstanceState, RestartOutcome};
+use crate::state::{DesiredState, InstanceState, RestartOutcome, RestartStrategy};
 
 /// What the agent sends as `Hello.protocol_max` and the api-server accepts.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -166,7 +166,11 @@ pub fn set_hash<'a>(daemons: impl IntoIterator<Item = &'a agent::DaemonConfig>) 
     };
     for daemon in all {
         part(daemon.id.as_bytes());
-        part(&[u8::from(daemon.running)]);
+        // A byte more only where it says something, so that programs from before agree on every set without.
+        match daemon.restart_strategy() {
+            api::RestartStrategy::Unspecified => part(&[u8::from(daemon.running)]),
+            strategy => part(&[u8::from(daemon.running), strategy as u8]),
+        }
         for number in [
             daemon.intent_generation,
             daemon.restart_generation,
@@ -274,6 +278,33 @@ pub fn outcome_to_api(outcome: RestartOutcome) -> api::RestartOutcome {
     }
 }
 
+/// A strategy for the wire; what is the default anyway is not said, so that older programs know all of it.
+#[must_use]
+pub fn strategy_to_agent(strategy: RestartStrategy) -> api::RestartStrategy {
+    match strategy {
+        RestartStrategy::AllAtOnce => api::RestartStrategy::Unspecified,
+        RestartStrategy::Rolling => api::RestartStrategy::Rolling,
+    }
+}
+
+/// A strategy from the wire.
+///
+/// # Errors
+/// When this version does not know it.
+pub fn strategy_from_wire(field: &str, strategy: i32) -> Result<RestartStrategy, InvalidSpec> {
+    match api::RestartStrategy::try_from(strategy) {
+        Ok(api::RestartStrategy::Unspecified | api::RestartStrategy::AllAtOnce) => {
+            Ok(RestartStrategy::AllAtOnce)
+        }
+        Ok(api::RestartStrategy::Rolling) => Ok(RestartStrategy::Rolling),
+        Err(_) => {
+            let text = format!("{strategy} is not a restart strategy: ALL_AT_ONCE ROLLING");
+            let violation = FieldViolation::new(field, "ENUM", text);
+            Err(InvalidSpec(vec![violation]))
+        }
+    }
+}
+
 fn policy_to_api(policy: RestartPolicy) -> api::RestartPolicy {
     match policy {
         RestartPolicy::Always => api::RestartPolicy::Always,
@@ -298,4 +329,51 @@ fn signal_from_api(signal: api::StopSignal) -> Option<StopSignal> {
     StopSignal::ALL
         .into_iter()
         .find(|s| signal_to_api(*s) == signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A set that knows of no strategy has the hash it always had: programs from before the field computed just this.
+    #[test]
+    fn a_set_without_a_strategy_has_the_hash_of_old() {
+        let daemon = agent::DaemonConfig {
+            id: "h:daemon000000000001".to_owned(),
+            running: true,
+            intent_generation: 3,
+            restart_generation: 2,
+            revision: 9,
+            ..agent::DaemonConfig::default()
+        };
+        let mut old = Sha256::new();
+        for part in [
+            daemon.id.as_bytes(),
+            &[1],
+            &3_i64.to_be_bytes(),
+            &2_i64.to_be_bytes(),
+            &9_i64.to_be_bytes(),
+        ] {
+            old.update((part.len() as u64).to_be_bytes());
+            old.update(part);
+        }
+        assert_eq!(set_hash([&daemon]), old.finalize().to_vec());
+        let all_at_once = strategy_to_agent(RestartStrategy::AllAtOnce);
+        assert_eq!(all_at_once, api::RestartStrategy::Unspecified);
+        let rolling = agent::DaemonConfig {
+            restart_strategy: strategy_to_agent(RestartStrategy::Rolling).into(),
+            ..daemon.clone()
+        };
+        assert_ne!(set_hash([&rolling]), set_hash([&daemon]));
+    }
+
+    #[test]
+    fn strategies_are_known_or_refused_by_field() {
+        let parse = |number| strategy_from_wire("strategy", number);
+        assert_eq!(parse(0), Ok(RestartStrategy::AllAtOnce));
+        assert_eq!(parse(1), Ok(RestartStrategy::AllAtOnce));
+        assert_eq!(parse(2), Ok(RestartStrategy::Rolling));
+        let InvalidSpec(refused) = parse(3).unwrap_err();
+        assert_eq!((refused.len(), refused[0].field.as_str()), (1, "strategy"));
+    }
 }

@@ -10,6 +10,7 @@ mod e2e {
     mod laravel;
     mod local_door;
     mod reactphp;
+    mod rolling;
     mod schema;
     mod survival;
     mod trespass;

@@ -8,8 +8,9 @@ use prost::Message as _;
 use zhylon_proto::agent::v1::{DaemonConfig, DaemonReport};
 use zhylon_shared::id::{DaemonId, EnrollmentId, ServerId};
 use zhylon_shared::redact::Secret;
+use zhylon_shared::state::RestartStrategy;
 use zhylon_shared::token;
-use zhylon_shared::wire::spec_to_agent;
+use zhylon_shared::wire::{spec_to_agent, strategy_to_agent};
 
 use super::{Domain, Enrollment, Error};
 use crate::bus::Hint;
@@ -222,8 +223,16 @@ impl Domain {
             running: row.desired_running,
             intent_generation: row.intent_generation,
             restart_generation: row.host_restart_generation,
+            restart_strategy: strategy_to_agent(strategy(row)).into(),
             revision: row.changed_revision,
         })
+    }
+}
+
+fn strategy(row: &DaemonRow) -> RestartStrategy {
+    match row.restart_rolling {
+        true => RestartStrategy::Rolling,
+        false => RestartStrategy::AllAtOnce,
     }
 }
 

@@ -2,23 +2,18 @@
 
 mod spec;
 
-use std::time::{Duration, SystemTime};
-
 use zhylon_proto::daemons::v1::{DaemonEventType, DaemonStatus};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 use zhylon_shared::state::DesiredState;
 
 use super::events::changed_fields;
-use super::{Ctx, Domain, Error, Page, PageRequest};
+use super::{Ctx, Domain, Error, Intent, Page, PageRequest};
 use crate::bus::Hint;
 use crate::store::{self, DaemonChange, DaemonRow, NewDaemon, NewEvent, Position, Scope, millis};
 
 /// Daemons per server. More have other work for their server than this system; when full, creating is refused.
 pub(crate) const DAEMONS_MAX: i64 = 200;
-/// How long a restart waits for a server that is away, when nothing is said: nobody wants last week's restart.
-const RESTART_LIFE: Duration = Duration::from_secs(15 * 60);
-
 /// A daemon as the API shows it: everything but the values of its environment.
 #[derive(Debug, Clone)]
 pub(crate) struct DaemonView {
@@ -39,17 +34,6 @@ pub(crate) struct DaemonDraft {
     pub(crate) spec: DaemonSpec,
     /// Whether it should run.
     pub(crate) desired: DesiredState,
-}
-
-/// What a team may want of a daemon that is there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Intent {
-    /// Run.
-    Start,
-    /// Do not run.
-    Stop,
-    /// Replace all instances: handed to the host until this time; `None` is 15 minutes from now.
-    Restart(Option<SystemTime>),
 }
 
 impl DaemonView {
@@ -203,24 +187,9 @@ impl Domain {
         let now = self.clock.wall();
         let decide = |old: &DaemonRow| {
             let intent = intent()?;
-            let (kind, message) = match intent {
-                Intent::Start => (DaemonEventType::StartRequested, String::new()),
-                Intent::Stop => (DaemonEventType::StopRequested, String::new()),
-                Intent::Restart(_) => (
-                    DaemonEventType::RestartRequested,
-                    format!("restart {}", old.restart_generation + 1),
-                ),
-            };
+            let (kind, message) = intent.told(old);
             let event = author.event(kind, now, message)?;
-            let restart = match intent {
-                Intent::Start | Intent::Stop => None,
-                Intent::Restart(None) => Some(now + RESTART_LIFE),
-                Intent::Restart(Some(not_after)) if not_after > now => Some(not_after),
-                Intent::Restart(Some(_)) => {
-                    let text = "must be a time to come, or be left out for 15 minutes from now";
-                    return Err(Error::field("not_after", "FUTURE", text));
-                }
-            };
+            let restart = intent.restart(now)?;
             Ok(DaemonChange {
                 desired_running: !matches!(intent, Intent::Stop),
                 intent_generation: old.intent_generation + 1,

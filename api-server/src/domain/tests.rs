@@ -17,12 +17,19 @@ use zhylon_proto::daemons::v1::{InstanceState, InstanceStatus};
 use zhylon_shared::id::{DaemonId, ServerId, TeamId, UserId};
 use zhylon_shared::redact::Secret;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
-use zhylon_shared::state::DesiredState;
+use zhylon_shared::state::{DesiredState, RestartStrategy};
 
 use super::*;
 use crate::access;
 use crate::bus::Bus;
 use crate::clock::Now;
+
+fn restart_intent(not_after: Option<SystemTime>) -> Intent {
+    Intent::Restart {
+        not_after,
+        strategy: RestartStrategy::AllAtOnce,
+    }
+}
 
 pub(crate) const KEY: [u8; 32] = [42; 32];
 

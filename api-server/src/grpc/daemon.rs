@@ -4,7 +4,6 @@ mod update;
 mod watch;
 
 use std::pin::Pin;
-use std::time::SystemTime;
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -12,7 +11,7 @@ use zhylon_proto::daemons::v1 as api;
 use zhylon_proto::daemons::v1::daemon_service_server::DaemonService;
 use zhylon_shared::spec::{FieldViolation, InvalidSpec};
 use zhylon_shared::state::DesiredState;
-use zhylon_shared::wire::{spec_from_api, system_time};
+use zhylon_shared::wire::{spec_from_api, strategy_from_wire, system_time};
 
 use super::methods::{open, page};
 use super::status::to_status;
@@ -154,7 +153,7 @@ impl DaemonService for Api {
         request: Request<api::RestartDaemonRequest>,
     ) -> Result<Response<api::RestartDaemonResponse>, Status> {
         let (ctx, asked) = open(request)?;
-        let intent = || restart(asked.not_after.as_ref().map(system_time));
+        let intent = || restart(&asked);
         let daemon = self.domain.intend(&ctx, &asked.daemon_id, intent).await;
         Ok(Response::new(api::RestartDaemonResponse {
             daemon: Some(convert::daemon(daemon.map_err(to_status)?)),
@@ -203,14 +202,23 @@ fn draft(daemon: Option<&api::Daemon>) -> Result<DaemonDraft, Error> {
     }
 }
 
-/// A restart; the inner `None` of its time is no time at all.
-fn restart(not_after: Option<Option<SystemTime>>) -> Result<Intent, Error> {
-    match not_after {
-        None => Ok(Intent::Restart(None)),
-        Some(Some(time)) => Ok(Intent::Restart(Some(time))),
-        Some(None) => {
-            let text = "must be a time after 1970 with 0 to 999999999 nanoseconds";
-            Err(Error::field("not_after", "TIMESTAMP", text))
+/// A restart.
+fn restart(asked: &api::RestartDaemonRequest) -> Result<Intent, Error> {
+    let mut bad = Vec::new();
+    let not_after = asked.not_after.as_ref().map(system_time);
+    if not_after == Some(None) {
+        let text = "must be a time after 1970 with 0 to 999999999 nanoseconds";
+        bad.push(FieldViolation::new("not_after", "TIMESTAMP", text));
+    }
+    match strategy_from_wire("strategy", asked.strategy) {
+        Ok(strategy) if bad.is_empty() => Ok(Intent::Restart {
+            not_after: not_after.flatten(),
+            strategy,
+        }),
+        Ok(_) => Err(Error::Invalid(bad)),
+        Err(InvalidSpec(more)) => {
+            bad.extend(more);
+            Err(Error::Invalid(bad))
         }
     }
 }

@@ -10,7 +10,7 @@ use zhylon_shared::id::{DaemonId, ServerId, TeamId};
 use super::row::row;
 use super::{Error, Position, Store, read};
 
-pub(crate) use write::{DaemonChange, NewDaemon};
+pub(crate) use write::{DaemonChange, NewDaemon, NewRestart};
 
 row! {
     /// A daemon with its newest report, and what of its server belongs to both.
@@ -42,6 +42,8 @@ row! {
         pub(crate) fallback_restart_generation: i64,
         /// The revision of the newest restart.
         pub(crate) restart_revision: i64,
+        /// Whether that goes from instance to instance.
+        pub(crate) restart_rolling: bool,
         /// When that expires.
         pub(crate) restart_not_after: Option<SystemTime>,
         /// The server's revision in which it last changed.
@@ -96,7 +98,8 @@ macro_rules! select_daemons {
         concat!(
             "SELECT d.id, d.server_id, s.team_id, d.name, d.spec, d.environment, d.environment_names, d.desired_running, \
              d.intent_generation, d.restart_generation, d.host_restart_generation, \
-             d.fallback_restart_generation, d.restart_revision, d.restart_not_after, d.changed_revision, \
+             d.fallback_restart_generation, d.restart_revision, d.restart_rolling, d.restart_not_after, \
+             d.changed_revision, \
              d.version, d.create_time, d.update_time, s.session_epoch, s.acked_revision, r.report, \
              r.reported_time, COALESCE(r.version, 0) AS status_version \
              FROM daemons d JOIN servers s ON s.id = d.server_id \

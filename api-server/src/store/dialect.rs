@@ -28,6 +28,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "events",
         include_str!("../../migrations/0002_events.sql"),
     ),
+    (
+        3,
+        "restart strategy",
+        include_str!("../../migrations/0003_restart_strategy.sql"),
+    ),
 ];
 
 impl Dialect {

@@ -7,14 +7,14 @@ use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::{
     CreateDaemonRequest, Daemon, DeleteDaemonRequest, DesiredState, GetDaemonRequest,
     ListDaemonEventsRequest, ListDaemonsRequest, ListDaemonsResponse, RestartDaemonRequest,
-    RestartPolicy, StartDaemonRequest, StopDaemonRequest, StopSignal, TailLogRequest,
-    UpdateDaemonRequest,
+    RestartPolicy, RestartStrategy, StartDaemonRequest, StopDaemonRequest, StopSignal,
+    TailLogRequest, UpdateDaemonRequest,
 };
 use zhylon_shared::id::DaemonId;
 
 use super::wait::{self, For};
 use super::{PAGE_SIZE, all_pages, logs, missing, print};
-use crate::args::{DaemonVerb, Output, SpecFlags, Target, WaitFlags};
+use crate::args::{DaemonVerb, Output, SpecFlags, Strategy, Target, WaitFlags};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::render::{events, table};
@@ -138,11 +138,20 @@ pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Re
             )
             .await
         }
-        DaemonVerb::Restart { target, wait } => {
+        DaemonVerb::Restart {
+            target,
+            strategy,
+            wait,
+        } => {
             let daemon_id = resolve(client, &target).await?;
             let request = RestartDaemonRequest {
                 daemon_id,
                 not_after: None,
+                strategy: match strategy {
+                    Strategy::AllAtOnce => RestartStrategy::AllAtOnce,
+                    Strategy::Rolling => RestartStrategy::Rolling,
+                }
+                .into(),
             };
             let daemon = service.restart_daemon(request).await?.into_inner().daemon;
             let settled = |d: &Daemon| For::Restart {

@@ -93,7 +93,11 @@ fn settled(status: &DaemonStatus, what: For) -> Option<Result<(), Failure>> {
                 RestartOutcome::Succeeded => Some(Ok(())),
                 other => {
                     let name = other.as_str_name().trim_start_matches("RESTART_OUTCOME_");
-                    Some(Err(Failure::new(1, format!("the restart ended as {name}"))))
+                    let failure = Failure::new(1, format!("the restart ended as {name}"));
+                    Some(Err(match status.message.as_str() {
+                        "" => failure,
+                        message => failure.hint(message.to_owned()),
+                    }))
                 }
             }
         }

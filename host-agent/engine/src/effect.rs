@@ -55,6 +55,24 @@ pub enum Effect {
         /// The instance whose own hold ended; `None`: all of the daemon, those of its instances too.
         index: Option<u32>,
     },
+    /// The holds of a daemon, and of its instances, override this intent generation from now on: a new config epoch
+    /// counts anew. Write it to the ledger.
+    HoldsRebased {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The intent generation.
+        intent_generation: i64,
+    },
+    /// A rollout stopped. The instances it has not reached keep their process until the daemon is written again; write
+    /// it to the ledger.
+    RolloutStopped {
+        /// The daemon.
+        daemon: DaemonId,
+        /// The revision that was rolled out.
+        revision: i64,
+        /// Where and why, in words.
+        why: String,
+    },
     /// The outcome of a restart is known; write it to the ledger.
     Settled {
         /// The daemon.

@@ -5,16 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zhylon_shared::id::DaemonId;
-use zhylon_shared::state::RestartOutcome;
 
 use crate::ctx::Ctx;
 use crate::effect::{CommandOutcome, Effect};
 use crate::group::{Address, Group};
-use crate::input::{Action, Adopted, CommandTarget, DesiredDaemon, Hold, Input, Run, Slot, Ticket};
+use crate::input::{Action, CommandTarget, DesiredDaemon, Hold, Input, Past, Run, Slot, Ticket};
 use crate::instance::Event;
 use crate::time::Time;
 use crate::timer::Timer;
 use crate::view::DaemonView;
+
+mod restore;
 
 /// What should happen next on this host. See the crate's documentation for how to drive it.
 #[derive(Debug)]
@@ -76,6 +77,13 @@ impl Engine {
         self.groups.get(daemon).map(Group::view)
     }
 
+    /// What the next worker of this boot should know of a daemon's instances besides their processes:
+    /// [`Input::Restore::past`]. Empty where there is nothing.
+    #[must_use]
+    pub fn past(&self, daemon: &DaemonId) -> Vec<Past> {
+        self.groups.get(daemon).map_or_else(Vec::new, Group::past)
+    }
+
     /// All daemons there are, also those that are not desired but have not ended, ordered by id.
     pub fn daemons(&self) -> impl Iterator<Item = DaemonId> {
         self.groups.keys().copied()
@@ -91,11 +99,22 @@ impl Engine {
                 desired,
                 holds,
                 settled,
+                stopped,
                 adopted,
+                past,
                 first_generation,
             } if first => {
                 self.ctx.next_generation = first_generation.max(self.ctx.next_generation);
-                self.restore(desired, holds, settled, adopted);
+                self.restore_desired(desired, settled, stopped);
+                let of_instances = self.restore_holds(holds);
+                self.restore_runs(adopted, &past);
+                self.restore_instance_holds(of_instances);
+                for id in self.daemons().collect::<Vec<_>>() {
+                    self.touch(id, |group, ctx| {
+                        group.adopt_counters(ctx);
+                        group.keep_adopted(ctx);
+                    });
+                }
             }
             // Told twice, only what is desired can be news.
             Input::Restore { desired, .. } | Input::Desired(desired) => self.desired(desired),
@@ -126,51 +145,6 @@ impl Engine {
             }
             Input::DeadlineReached => {}
             Input::Shutdown { stop_daemons } => self.shutdown(stop_daemons),
-        }
-    }
-
-    fn restore(
-        &mut self,
-        desired: Vec<DesiredDaemon>,
-        holds: Vec<(DaemonId, Option<u32>, Hold)>,
-        settled: Vec<(DaemonId, i64, RestartOutcome)>,
-        mut adopted: Vec<Adopted>,
-    ) {
-        let ctx = &mut self.ctx;
-        for daemon in desired {
-            let id = daemon.id;
-            let group = self.groups.entry(id).or_insert_with(|| Group::unknown(id));
-            group.desire(ctx, daemon);
-        }
-        for (id, restart_generation, outcome) in settled {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.restore_settled(restart_generation, outcome);
-            }
-        }
-        let (of_instances, of_daemons): (Vec<_>, Vec<_>) =
-            holds.into_iter().partition(|(_, index, _)| index.is_some());
-        for (daemon, index, hold) in of_daemons {
-            match self.groups.get_mut(&daemon) {
-                Some(group) => group.set_hold(ctx, hold),
-                None => ctx.out.persist(Effect::HoldEnded { daemon, index }),
-            }
-        }
-        adopted.sort_by_key(|found| found.run.generation);
-        for found in &adopted {
-            let id = found.run.slot.daemon;
-            ctx.next_generation = ctx.next_generation.max(found.run.generation + 1);
-            let group = self.groups.entry(id).or_insert_with(|| Group::unknown(id));
-            group.adopt(ctx, found);
-        }
-        // Now the instances are there, and what their daemons are held to is known.
-        for (daemon, index, hold) in of_instances {
-            match (self.groups.get_mut(&daemon), index) {
-                (Some(group), Some(index)) => group.restore_instance_hold(ctx, index, hold),
-                _ => ctx.out.persist(Effect::HoldEnded { daemon, index }),
-            }
-        }
-        for id in self.daemons().collect::<Vec<_>>() {
-            self.touch(id, Group::keep_adopted);
         }
     }
 
@@ -257,7 +231,7 @@ impl Engine {
                 }
                 Timer::Check(daemon) => self.touch(daemon, Group::recheck),
                 // The review sees that the time is over.
-                Timer::Restart(daemon) => self.touch(daemon, |_, _| {}),
+                Timer::Step(daemon) => self.touch(daemon, |_, _| {}),
             }
         }
     }

@@ -10,7 +10,7 @@ use zhylon_shared::state::{DesiredState, RestartOutcome};
 
 use crate::ctx::Ctx;
 use crate::effect::Effect;
-use crate::input::{Adopted, DesiredDaemon, Hold, Run, Slot};
+use crate::input::{DesiredDaemon, Hold, Run, Slot};
 use crate::instance::{Event, Instance, Order};
 use crate::plan::{Change, Goal, plan};
 use crate::time::Time;
@@ -20,8 +20,11 @@ use candidate::Candidate;
 
 mod candidate;
 mod command;
+mod epoch;
 mod intent;
 mod restart;
+mod restore;
+mod rollout;
 mod view;
 
 pub(crate) use command::Address;
@@ -38,8 +41,10 @@ pub(crate) struct Group {
     candidate: Option<Candidate>,
     hold: Option<Hold>,
     settled: Option<(i64, RestartOutcome)>,
-    /// When the restart under way counts as failed.
-    restart_deadline: Option<Time>,
+    /// The rollout of this revision stopped, for this reason: what it has not reached stays as it is.
+    stopped: Option<(i64, String)>,
+    /// When the restart, or the step of a rollout, that is under way counts as failed.
+    step_deadline: Option<Time>,
     instances: BTreeMap<u32, Instance>,
 }
 
@@ -53,40 +58,10 @@ impl Group {
             candidate: None,
             hold: None,
             settled: None,
-            restart_deadline: None,
+            stopped: None,
+            step_deadline: None,
             instances: BTreeMap::new(),
         }
-    }
-
-    /// The ledger says how its newest restart ended.
-    pub(crate) fn restore_settled(&mut self, restart_generation: i64, outcome: RestartOutcome) {
-        self.settled = Some((restart_generation, outcome));
-    }
-
-    /// An instance was found alive. Runs come in the order of their generations; if there is an older one in the slot,
-    /// two run where one should: the older goes at once.
-    pub(crate) fn adopt(&mut self, ctx: &mut Ctx, found: &Adopted) {
-        let spec = self
-            .order
-            .as_ref()
-            .filter(|order| order.spec.instance_hash() == found.spec_hash);
-        let (start, epoch) = spec.map_or((0, 0), |order| (order.spec.start_seconds(), order.epoch));
-        let slot = found.run.slot;
-        let adopted = Instance::adopt(ctx, found, start, epoch);
-        let older = self.instances.insert(slot.index, adopted);
-        if let Some(live) = older.and_then(|older| older.phase().live().copied()) {
-            let run = Run {
-                slot,
-                generation: live.generation,
-            };
-            ctx.out.act(Effect::KillTree { run });
-        }
-    }
-
-    /// The ledger says that one of its instances is held.
-    pub(crate) fn restore_instance_hold(&mut self, ctx: &mut Ctx, index: u32, hold: Hold) {
-        self.assign_goals(ctx);
-        self.set_instance_hold(ctx, index, hold);
     }
 
     /// Something happened to a run; dropped if it is not the slot's newest.
@@ -118,12 +93,15 @@ impl Group {
             self.assign_goals(ctx);
         }
         self.carry_out_plan(ctx);
-        self.review_restart(ctx);
+        if self.review_rollout(ctx) {
+            // A step is done, or the rollout is over: the plan is another one.
+            self.carry_out_plan(ctx);
+            self.review_rollout(ctx);
+        }
         let retry_at = self.candidate.as_ref().and_then(Candidate::retry_at);
         ctx.timers
             .set(Timer::Check(self.id), retry_at.filter(|_| !ctx.halted));
-        ctx.timers
-            .set(Timer::Restart(self.id), self.restart_deadline);
+        ctx.timers.set(Timer::Step(self.id), self.step_deadline);
         self.desired.is_some() || !self.instances.is_empty()
     }
 
@@ -168,11 +146,15 @@ impl Group {
 
     fn carry_out_plan(&mut self, ctx: &mut Ctx) {
         let processes = self.processes();
-        let oldest = self.oldest_wanted();
+        let due = self.due();
+        if !due.is_empty() {
+            // A step begins, with a time of its own.
+            self.step_deadline = None;
+        }
         let order = self.order.as_ref();
         let mut removed = Vec::new();
         for (index, instance) in &mut self.instances {
-            let outdated = oldest.is_some_and(|oldest| oldest.outdates(instance));
+            let outdated = due.contains(index);
             let surplus = *index >= processes;
             let plan = |instance: &Instance| {
                 plan(
@@ -203,28 +185,5 @@ impl Group {
             }
             ctx.out.changed(self.id);
         }
-    }
-
-    /// The oldest run that may stay; `None` while a candidate has not proved itself, since then everything may.
-    fn oldest_wanted(&self) -> Option<Oldest> {
-        let order = self.order.as_ref().filter(|_| self.candidate.is_none())?;
-        let restart_generation = self.open_restart().unwrap_or(i64::MIN);
-        Some(Oldest {
-            epoch: order.epoch,
-            restart_generation,
-        })
-    }
-}
-
-/// See [`Group::oldest_wanted`].
-#[derive(Debug, Clone, Copy)]
-struct Oldest {
-    epoch: u64,
-    restart_generation: i64,
-}
-
-impl Oldest {
-    fn outdates(self, instance: &Instance) -> bool {
-        instance.epoch != self.epoch || instance.restart_generation < self.restart_generation
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::signal::StopSignal;
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::{DesiredState, RestartOutcome};
+use zhylon_shared::state::{DesiredState, RestartOutcome, RestartStrategy};
+
+use crate::time::Time;
+use crate::view::LastExit;
 
 /// One instance of a daemon: which slot, not which process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,21 +29,41 @@ pub struct Run {
     pub generation: u64,
 }
 
-/// One daemon as the api-server wants it; from the ledger.
+/// One daemon as it should be; from the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredDaemon {
     /// Its id.
     pub id: DaemonId,
-    /// What to run.
+    /// What to run. Where `claim` says that it differs from the configuration, what was run before.
     pub spec: Arc<DaemonSpec>,
-    /// Whether it should run.
+    /// Whether it should run; the same is true of it.
     pub state: DesiredState,
     /// Raised by every Start, Stop, Restart.
     pub intent_generation: i64,
     /// Raised by every Restart.
     pub restart_generation: i64,
+    /// How that restart replaces the instances.
+    pub restart_strategy: RestartStrategy,
     /// The server's revision in which it last changed.
     pub revision: i64,
+    /// What the newest config epoch says of it.
+    pub claim: Claim,
+}
+
+/// What the newest config epoch says of a daemon. Counters are compared within one epoch only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Claim {
+    /// It was written in this epoch.
+    #[default]
+    Written,
+    /// It was in the first configuration of this epoch and was not written since: nothing that runs is touched, holds
+    /// stay, its restart generation counts as settled.
+    Adopted {
+        /// The configuration has another spec or state than what runs on here.
+        differs: bool,
+    },
+    /// It was not in the first configuration of this epoch. It runs on until a person decides.
+    Unclaimed,
 }
 
 /// A local operator's stop or start.
@@ -73,6 +96,51 @@ pub struct Adopted {
     pub ran_for: Duration,
     /// Its process id, for people.
     pub pid: i32,
+}
+
+/// What a former worker of this boot noted of a slot; see [`crate::Engine::past`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The slot.
+    pub slot: Slot,
+    /// Its newest run then.
+    pub generation: u64,
+    /// Where it rested; `None` while anything of a run was there, or if it was stopped on request.
+    pub rest: Option<Rest>,
+    /// Respawns since it was last started on request.
+    pub restart_count: u64,
+    /// How it last ended or failed to start.
+    pub last_exit: Option<LastExit>,
+}
+
+/// An instance that ended unasked, and under which orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// What became of it.
+    pub kind: RestKind,
+    /// Since when.
+    pub since: Time,
+    /// [`DaemonSpec::instance_hash`] of the spec it was started from.
+    pub spec_hash: String,
+    /// The intent in force then: a newer one is a request to start.
+    pub intent_generation: i64,
+    /// The restart generation it was started for.
+    pub restart_generation: i64,
+    /// Failures that were answered with a delay.
+    pub delays: u32,
+    /// Whether it was crash-looping.
+    pub crash_looping: bool,
+}
+
+/// Where an instance rests that ended unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestKind {
+    /// EXITED.
+    Exited,
+    /// FATAL.
+    Fatal,
+    /// BACKOFF, until then.
+    Backoff(Time),
 }
 
 /// How a main process ended.
@@ -136,13 +204,17 @@ pub enum Input {
         holds: Vec<(DaemonId, Option<u32>, Hold)>,
         /// The newest settled restart generation of each daemon.
         settled: Vec<(DaemonId, i64, RestartOutcome)>,
+        /// Rollouts that stopped: of which revision, and why.
+        stopped: Vec<(DaemonId, i64, String)>,
         /// Instances that live.
         adopted: Vec<Adopted>,
+        /// What a former worker of this boot noted.
+        past: Vec<Past>,
         /// Every generation given from now on is at least this, and above those of `adopted`.
         first_generation: u64,
     },
-    /// The complete set, durable in the ledger. Per daemon, one with an older revision than the known one is ignored and
-    /// an equal one changes nothing, except that a failed check is tried again at once.
+    /// The complete set, durable in the ledger. Per daemon, one with an older revision of the same epoch than the known
+    /// one is ignored and an equal one changes nothing, except that a failed check is tried again at once.
     Desired(Vec<DesiredDaemon>),
     /// The answer to [`crate::effect::Effect::Check`]: whether user, directory and program of the new spec resolve.
     Checked {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use zhylon_shared::spec::DaemonSpec;
-use zhylon_shared::state::InstanceState;
+use zhylon_shared::state::{InstanceState, RestartStrategy};
 
 use crate::ctx::Ctx;
 use crate::effect::CommandOutcome;
@@ -21,6 +21,7 @@ use crate::timer::Timer;
 use crate::view::{InstanceView, LastExit};
 
 mod act;
+mod past;
 mod step;
 mod waiting;
 
@@ -28,9 +29,9 @@ mod waiting;
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     pub(crate) spec: Arc<DaemonSpec>,
-    /// Raised with every spec that makes another process.
-    pub(crate) epoch: u64,
     pub(crate) restart_generation: i64,
+    /// How that restart replaces; whatever is said of it later.
+    pub(crate) restart_strategy: RestartStrategy,
 }
 
 /// What can happen to an instance.
@@ -66,8 +67,11 @@ pub(crate) struct Instance {
     started: Option<Time>,
     /// Newest spawn; 0 if there was none.
     generation: u64,
-    /// What its newest spawn was made of: [`Order::epoch`].
-    pub(crate) epoch: u64,
+    /// What its newest spawn was made of; `None` if that is not known. A respawn is made of the same: only a request or
+    /// its turn in a rollout brings another spec.
+    spec: Option<Arc<DaemonSpec>>,
+    /// Its newest run has been RUNNING.
+    ran: bool,
     /// What its newest spawn was made for.
     pub(crate) restart_generation: i64,
     record: Record,
@@ -90,7 +94,8 @@ impl Instance {
             since: ctx.now,
             started: None,
             generation: 0,
-            epoch: 0,
+            spec: None,
+            ran: false,
             restart_generation: 0,
             record: Record::default(),
             restart_count: 0,
@@ -100,13 +105,14 @@ impl Instance {
         }
     }
 
-    /// One that was found alive. `start_seconds`, `epoch`: see [`Live::adopted`], [`Order::epoch`].
-    pub(crate) fn adopt(ctx: &mut Ctx, found: &Adopted, start_seconds: u32, epoch: u64) -> Self {
+    /// One that was found alive; `spec` is what it was made of, if that is known.
+    pub(crate) fn adopt(ctx: &mut Ctx, found: &Adopted, spec: Option<Arc<DaemonSpec>>) -> Self {
+        let start_seconds = spec.as_ref().map_or(0, |spec| spec.start_seconds());
         let live = Live::adopted(found, start_seconds, ctx.now);
         let mut adopted = Self {
             goal: Goal::Run,
             generation: found.run.generation,
-            epoch,
+            spec,
             restart_generation: found.restart_generation,
             ..Self::new(ctx, found.run.slot)
         };
@@ -118,6 +124,17 @@ impl Instance {
             adopted.since = live.running_at;
         }
         adopted
+    }
+
+    /// Whether its newest spawn was made of this spec, as far as a process can tell.
+    pub(crate) fn is_made_of(&self, spec: &Arc<DaemonSpec>) -> bool {
+        let made_of = self.spec.as_ref();
+        made_of.is_some_and(|made_of| Arc::ptr_eq(made_of, spec) || made_of.same_instance(spec))
+    }
+
+    /// Whether its newest run has been RUNNING.
+    pub(crate) fn has_run(&self) -> bool {
+        self.ran
     }
 
     pub(crate) fn goal(&self) -> Goal {
@@ -158,6 +175,7 @@ impl Instance {
             self.since = ctx.now;
         }
         self.started = phase.live().map(|live| live.started).or(self.started);
+        self.ran |= matches!(phase, Phase::Running(_));
         self.phase = phase;
         let timer = Timer::Instance(self.slot);
         ctx.timers.set(timer, phase.deadline());

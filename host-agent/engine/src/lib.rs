@@ -45,6 +45,15 @@
 //! run, which is how it is replaced. People see Spawning, Starting and Pausing as STARTING; Aborting, Stopping and
 //! Clearing as STOPPING; Leftover as what follows it.
 //!
+//! # Replacing
+//!
+//! An instance is outdated if it was made of another spec, or for another generation of a restart that is not settled.
+//! All at once, whatever is outdated is replaced. Rolling, what is outdated and down is replaced at once, and of the rest
+//! the lowest, once everything that is up to date runs; at the first of those that fails, or is late, the rollout stops,
+//! and that is remembered for the daemon's revision. Nothing else about a rollout is state.
+//!
+//! # The matrix
+//!
 //! An empty cell means that nothing changes; *noted* that only something about the run does. The process had been
 //! RUNNING where the row says so and ends with exit code 1.
 //!

@@ -81,6 +81,20 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// What a former worker noted. The single ends are not, so a crash loop that was close begins to be counted anew.
+    pub(crate) fn with(delays: u32, crash_looping: bool) -> Self {
+        Self {
+            delays,
+            crash_looping,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Failures that were answered with a delay, and whether it is crash-looping.
+    pub(crate) fn failures(&self) -> (u32, bool) {
+        (self.delays, self.crash_looping)
+    }
+
     /// Judges an unasked end and remembers it.
     pub(crate) fn judge(
         &mut self,

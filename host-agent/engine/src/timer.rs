@@ -1,4 +1,4 @@
-//! The deadline table: at most one deadline per instance, per pending check and per restart.
+//! The deadline table: at most one deadline per instance, per pending check and per rollout.
 //!
 //! It never decides anything; whoever owns a deadline replaces it whenever its state changes.
 
@@ -16,8 +16,8 @@ pub(crate) enum Timer {
     Instance(Slot),
     /// The next try of a failed check.
     Check(DaemonId),
-    /// When a restart counts as failed.
-    Restart(DaemonId),
+    /// When a restart, or a step of a rollout, counts as failed.
+    Step(DaemonId),
 }
 
 /// All deadlines that are set.

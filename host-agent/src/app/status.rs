@@ -90,11 +90,19 @@ pub(super) fn print_settings(
 fn ledger(config: &Config) -> String {
     match journal::read_desired(&config.state_dir.join("ledger")) {
         Ok(ledger) if ledger.config_epoch.is_empty() => "empty: no configuration yet".to_owned(),
-        Ok(ledger) => format!(
-            "revision {}, {} daemons",
-            ledger.revision,
-            ledger.daemons.len()
-        ),
+        Ok(ledger) => {
+            let of = (ledger.revision, ledger.daemons.len());
+            let mut text = format!("revision {}, {} daemons", of.0, of.1);
+            for daemon in &ledger.unclaimed {
+                text.push_str(&format!(
+                    "\nunclaimed        {}: the configuration was restored and does not name it; it runs on until \
+                     `supervisorctl stop {}:*`",
+                    daemon.id,
+                    daemon.id.to_string().replace("h:", "daemon-h:")
+                ));
+            }
+            text
+        }
         Err(why) => format!("not usable ({why}); what runs is left alone until it is sent anew"),
     }
 }

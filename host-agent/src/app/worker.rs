@@ -104,6 +104,7 @@ async fn live(
         journal: rooms.journal.clone(),
         recovered: rooms.recovered,
         events: rooms.events,
+        ended: config.run_dir.join("ended"),
         jitter_seed: u64::from_ne_bytes(seed),
     })
     .context("take over what runs")?;

@@ -23,8 +23,12 @@ fn ledger(revision: i64) -> DesiredLedger {
             state: DesiredState::Running,
             intent_generation: 1,
             restart_generation: 0,
+            restart_strategy: RestartStrategy::AllAtOnce,
             revision,
+            adopted: false,
+            runs_on: None,
         }],
+        unclaimed: Vec::new(),
     }
 }
 
@@ -193,4 +197,86 @@ fn generations_rise_even_over_a_torn_local_ledger() {
     let torn = start();
     assert!(torn > 2);
     assert_eq!(start(), torn + 1);
+}
+
+#[test]
+fn a_configuration_from_before_strategies_and_epochs_is_read() {
+    let new = serde_json::to_value(ledger(3)).unwrap();
+    let mut old = new.clone();
+    old.as_object_mut().unwrap().remove("unclaimed");
+    let daemon = old["daemons"][0].as_object_mut().unwrap();
+    for field in ["restart_strategy", "adopted", "runs_on"] {
+        assert!(daemon.remove(field).is_some(), "{field}");
+    }
+    let read: DesiredLedger = serde_json::from_value(old).unwrap();
+    assert_eq!(read, ledger(3));
+    let local = r#"{"holds":[],"instance_holds":[],"settled":[],"worker_starts":4}"#;
+    let local: LocalLedger = serde_json::from_str(local).unwrap();
+    assert_eq!(local.stopped, []);
+}
+
+#[tokio::test]
+async fn what_a_rollout_and_an_epoch_leave_is_there_after_a_new_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let holds = vec![
+        (id(1), None, hold("anna")),
+        (id(1), Some(2), hold("anna")),
+        (id(2), None, hold("bert")),
+    ];
+    journal.store_holds(holds).await.unwrap();
+    journal.rollout_stopped(id(1), 7, "rollout stopped at instance 1: no".to_owned());
+    journal.holds_rebased(id(1), 90);
+    journal.store_holds(Vec::new()).await.unwrap();
+    drop(journal);
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    let local = recovered.local;
+    let why = "rollout stopped at instance 1: no".to_owned();
+    assert_eq!(local.stopped, [(id(1), 7, why)]);
+    let intents = |id: DaemonId| {
+        let mut holds = local.holds.iter().filter(move |(of, _)| *of == id);
+        holds.next().unwrap().1.intent_generation
+    };
+    assert_eq!((intents(id(1)), intents(id(2))), (90, 1));
+    assert_eq!(local.instance_holds[0].2.intent_generation, 90);
+    journal.forget(id(1));
+    journal.store_holds(Vec::new()).await.unwrap();
+    drop(journal);
+    let (_, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.local.stopped, []);
+}
+
+#[tokio::test]
+async fn what_is_unclaimed_is_forgotten_once_a_person_stopped_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let unclaimed = |n| LedgerDaemon {
+        id: id(n),
+        ..ledger(1).daemons.remove(0)
+    };
+    let ledger = DesiredLedger {
+        unclaimed: vec![unclaimed(5), unclaimed(6), unclaimed(7)],
+        ..ledger(1)
+    };
+    journal.store_desired(ledger).await.unwrap();
+    let running = LedgerHold {
+        state: DesiredState::Running,
+        ..hold("anna")
+    };
+    // The set's own daemon is held, one is stopped, one started, one of another's instances stopped.
+    let holds = vec![
+        (id(1), None, hold("anna")),
+        (id(5), None, hold("anna")),
+        (id(6), None, running),
+        (id(7), Some(0), hold("anna")),
+    ];
+    journal.store_holds(holds).await.unwrap();
+    drop(journal);
+    for _ in 0..2 {
+        let (journal, recovered) = Journal::open(dir.path()).unwrap();
+        let desired = recovered.desired.unwrap();
+        assert_eq!(journal.desired(), desired);
+        let left: Vec<_> = desired.unclaimed.iter().map(|daemon| daemon.id).collect();
+        assert_eq!((desired.daemons.len(), left), (1, vec![id(6), id(7)]));
+    }
 }

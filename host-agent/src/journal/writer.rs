@@ -98,6 +98,21 @@ impl Writer {
     fn apply(&mut self, daemon: DaemonId, note: &Note) {
         match note {
             Note::HoldEnded(index) => self.hold_ended(daemon, *index),
+            Note::HoldsRebased(intent_generation) => {
+                let of_daemons = self.local.holds.iter_mut();
+                let of_daemons = of_daemons.filter(|(id, _)| *id == daemon);
+                let of_instances = self.local.instance_holds.iter_mut();
+                let of_instances = of_instances.filter(|(id, ..)| *id == daemon);
+                let holds = of_daemons.map(|(_, hold)| hold);
+                for hold in holds.chain(of_instances.map(|(.., hold)| hold)) {
+                    hold.intent_generation = *intent_generation;
+                }
+            }
+            Note::RolloutStopped(revision, why) => {
+                self.local.stopped.retain(|(id, ..)| *id != daemon);
+                let stopped = (daemon, *revision, why.clone());
+                self.local.stopped.push(stopped);
+            }
             Note::Settled(generation, outcome) => {
                 self.local.settled.retain(|(id, ..)| *id != daemon);
                 self.local.settled.push((daemon, *generation, *outcome));
@@ -105,6 +120,7 @@ impl Writer {
             Note::Forgotten => {
                 self.hold_ended(daemon, None);
                 self.local.settled.retain(|(id, ..)| *id != daemon);
+                self.local.stopped.retain(|(id, ..)| *id != daemon);
             }
         }
     }

@@ -4,9 +4,7 @@
 //! result must be the one the api-server means. A refused update leaves everything as it was.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use host_agent_engine::input::DesiredDaemon;
 use zhylon_proto::agent::v1::{ConfigUpdate, DaemonConfig};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::state::DesiredState;
@@ -83,7 +81,16 @@ pub(super) fn merge(
         )));
     }
 
+    // A host without a configuration has nothing that could be of another epoch.
+    let new_epoch = update.config_epoch != current.config_epoch && !current.config_epoch.is_empty();
     let mut set = BTreeMap::new();
+    let mut unclaimed: BTreeMap<_, _> = (current.unclaimed.iter())
+        .map(|daemon| (daemon.id, daemon.clone()))
+        .collect();
+    if new_epoch {
+        let known = current.daemons.iter();
+        unclaimed.extend(known.map(|daemon| (daemon.id, daemon.clone())));
+    }
     if !update.snapshot {
         set.extend(
             current
@@ -95,8 +102,23 @@ pub(super) fn merge(
     let named = changed(update)?;
     for id in removed(update, &named)? {
         set.remove(&id);
+        unclaimed.remove(&id);
     }
-    set.extend(named);
+    for (id, daemon) in named {
+        let known = current.find(id);
+        let daemon = match known {
+            Some(known) if new_epoch => daemon.adopting(known),
+            // It was not written since: it still is what the epoch began with.
+            Some(known) if known.adopted && known.revision == daemon.revision => LedgerDaemon {
+                adopted: true,
+                runs_on: known.runs_on.clone(),
+                ..daemon
+            },
+            _ => daemon,
+        };
+        unclaimed.remove(&id);
+        set.insert(id, daemon);
+    }
 
     let daemons: Vec<LedgerDaemon> = set.into_values().collect();
     let hash = hash(&daemons);
@@ -113,6 +135,7 @@ pub(super) fn merge(
         revision: target,
         hash,
         daemons,
+        unclaimed: unclaimed.into_values().collect(),
     }))
 }
 
@@ -166,7 +189,11 @@ fn parse(config: &DaemonConfig) -> Result<LedgerDaemon, Refusal> {
         },
         intent_generation: config.intent_generation,
         restart_generation: config.restart_generation,
+        restart_strategy: wire::strategy_from_wire("restart_strategy", config.restart_strategy)
+            .map_err(|error| Refusal::invalid(format!("{id}: {error}")))?,
         revision: config.revision,
+        adopted: false,
+        runs_on: None,
     })
 }
 
@@ -183,21 +210,9 @@ fn config(daemon: &LedgerDaemon) -> DaemonConfig {
         running: daemon.state == DesiredState::Running,
         intent_generation: daemon.intent_generation,
         restart_generation: daemon.restart_generation,
+        restart_strategy: wire::strategy_to_agent(daemon.restart_strategy).into(),
         revision: daemon.revision,
     }
-}
-
-/// The set as the engine wants it.
-pub(super) fn for_engine(ledger: &DesiredLedger) -> Vec<DesiredDaemon> {
-    let convert = |daemon: &LedgerDaemon| DesiredDaemon {
-        id: daemon.id,
-        spec: Arc::new(daemon.spec.clone()),
-        state: daemon.state,
-        intent_generation: daemon.intent_generation,
-        restart_generation: daemon.restart_generation,
-        revision: daemon.revision,
-    };
-    ledger.daemons.iter().map(convert).collect()
 }
 
 #[cfg(test)]

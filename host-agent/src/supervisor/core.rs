@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use host_agent_engine::Engine;
-use host_agent_engine::input::{DesiredDaemon, Input, Run, Ticket};
+use host_agent_engine::input::{DesiredDaemon, Input, Past, Run, Ticket};
 use host_agent_keeper::protocol::ToWorker;
+use rustix::process::Pid;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::DaemonSpec;
 
 use super::board::Board;
+use super::ended::Ended;
 use super::events::Events;
 use super::queries::{Answer, Queries};
 use super::restore::{self, Found};
@@ -38,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) journal: Journal,
     pub(crate) recovered: Recovered,
     pub(crate) events: Events,
+    /// Where is noted what the next worker should know of instances without a process.
+    pub(crate) ended: PathBuf,
     /// Decides how delays are spread.
     pub(crate) jitter_seed: u64,
 }
@@ -51,6 +56,9 @@ pub(crate) struct Core {
     log_events: mpsc::Receiver<LogEvent>,
     journal: Journal,
     pub(super) events: Events,
+    ended: Ended,
+    /// Runs of which nothing is left but their records.
+    pub(super) over: Vec<(Pid, Run)>,
     board: Arc<Board>,
     requests: mpsc::Receiver<Request>,
     spawners: Spawners,
@@ -87,6 +95,7 @@ pub(super) enum Unsent {
 struct Restore {
     found: Vec<Found>,
     recovered: Recovered,
+    past: Vec<Past>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +121,10 @@ impl Core {
             journal,
             recovered,
             events,
+            ended,
             jitter_seed,
         } = setup;
+        let (ended, past) = Ended::start(&ended, &ground)?;
         let (starts, started) = mpsc::channel(STARTS_MAX);
         let spawners = Spawners::start(&ground, &starts)?;
         let (queries, answers) = Queries::new(Arc::clone(&ground));
@@ -133,6 +144,8 @@ impl Core {
             log_events,
             journal,
             events,
+            ended,
+            over: Vec::new(),
             board,
             requests: inbox,
             spawners,
@@ -152,18 +165,17 @@ impl Core {
             unsent: Vec::new(),
             stage: Stage::Serving,
         };
-        core.begin(recovered)?;
+        core.begin(recovered, past)?;
         Ok((handle, core))
     }
 
-    fn begin(&mut self, recovered: Recovered) -> io::Result<()> {
+    fn begin(&mut self, recovered: Recovered, past: Vec<Past>) -> io::Result<()> {
         let found = restore::find(&self.ground)?;
-        if let Ok(desired) = &recovered.desired {
-            let specs = desired.daemons.iter();
-            self.specs = specs
-                .map(|daemon| (daemon.id, Arc::new(daemon.spec.clone())))
-                .collect();
-        }
+        let set = (recovered.desired.as_ref()).map_or_else(|_| Vec::new(), |set| set.for_engine());
+        let specs = set
+            .iter()
+            .map(|daemon| (daemon.id, Arc::clone(&daemon.spec)));
+        self.specs = specs.collect();
         for run in &found {
             self.take_over(run)?;
         }
@@ -171,27 +183,41 @@ impl Core {
             tracing::error!(%error, "the keeper does not answer: ends of adopted instances stay unknown");
         }
         match &recovered.desired {
-            Ok(desired) => {
-                let set = restore::desired_of(desired, &self.specs);
-                self.restore(&found, &recovered, set);
-            }
+            Ok(_) => self.restore(
+                Restore {
+                    found,
+                    recovered,
+                    past,
+                },
+                set,
+            ),
             Err(why) => {
                 tracing::error!(
                     why,
                     "the ledger is not usable: what runs is left alone until the api-server sends the configuration anew"
                 );
-                self.restore = Some(Restore { found, recovered });
+                self.restore = Some(Restore {
+                    found,
+                    recovered,
+                    past,
+                });
             }
         }
         self.settle();
         Ok(())
     }
 
-    fn restore(&mut self, found: &[Found], recovered: &Recovered, set: Vec<DesiredDaemon>) {
+    fn restore(&mut self, restore: Restore, set: Vec<DesiredDaemon>) {
+        let Restore {
+            found,
+            recovered,
+            past,
+        } = restore;
         self.know(&set);
         let early = std::mem::take(&mut self.inputs);
+        let local = &recovered.local;
         self.inputs
-            .push_back(restore::input(found, &recovered.local, set));
+            .push_back(restore::input(&found, local, past, set));
         self.inputs.extend(early);
     }
 

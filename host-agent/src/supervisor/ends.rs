@@ -229,7 +229,7 @@ impl Core {
         if let Tree::Leaf(leaf) = &live.tree {
             leaf.remove();
         }
-        self.ground.records.remove_of(live.pid, &run);
+        self.over.push((live.pid, run));
     }
 
     /// Sends a frame to the keeper, now or later.

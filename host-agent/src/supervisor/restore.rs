@@ -1,20 +1,18 @@
 //! What a dead worker (or a dead agent) left: every run record is a run to take over, alive or not; everything without a
 //! record is a start that was cut off, and removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use host_agent_engine::input::{Adopted, DesiredDaemon, Exit, Hold, Input, Run};
-use zhylon_shared::id::DaemonId;
-use zhylon_shared::spec::DaemonSpec;
+use host_agent_engine::input::{Adopted, DesiredDaemon, Exit, Hold, Input, Past, Run};
 
 use super::clock;
 use super::core::Core;
 use super::runs::{LiveRun, Main};
-use crate::journal::{DesiredLedger, LocalLedger};
+use crate::journal::LocalLedger;
 use crate::spawn::record::{self, RunRecord};
 use crate::spawn::tree::Tree;
 use crate::spawn::users::Account;
@@ -117,28 +115,13 @@ fn wait_for_helpers(ground: &Ground) {
     }
 }
 
-/// The ledger's set, as the engine wants it.
-pub(super) fn desired_of(
-    ledger: &DesiredLedger,
-    specs: &BTreeMap<DaemonId, Arc<DaemonSpec>>,
-) -> Vec<DesiredDaemon> {
-    let daemons = ledger.daemons.iter();
-    daemons
-        .map(|daemon| DesiredDaemon {
-            id: daemon.id,
-            spec: specs
-                .get(&daemon.id)
-                .map_or_else(|| Arc::new(daemon.spec.clone()), Arc::clone),
-            state: daemon.state,
-            intent_generation: daemon.intent_generation,
-            restart_generation: daemon.restart_generation,
-            revision: daemon.revision,
-        })
-        .collect()
-}
-
 /// The first thing the engine hears.
-pub(super) fn input(found: &[Found], local: &LocalLedger, desired: Vec<DesiredDaemon>) -> Input {
+pub(super) fn input(
+    found: &[Found],
+    local: &LocalLedger,
+    past: Vec<Past>,
+    desired: Vec<DesiredDaemon>,
+) -> Input {
     let adopted = found.iter().map(|found| {
         let (record, facts) = (&found.record, &found.record.facts);
         Adopted {
@@ -160,7 +143,9 @@ pub(super) fn input(found: &[Found], local: &LocalLedger, desired: Vec<DesiredDa
         desired,
         holds: holds.collect(),
         settled: local.settled.clone(),
+        stopped: local.stopped.clone(),
         adopted: adopted.collect(),
+        past,
         first_generation: local.worker_starts.saturating_mul(GENERATIONS_PER_START),
     }
 }

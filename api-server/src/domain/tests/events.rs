@@ -83,7 +83,7 @@ async fn every_change_says_who_made_it_and_nothing_else_is_told() {
         .await
         .unwrap();
     domain
-        .intend(&ctx, &text, || Ok(Intent::Restart(None)))
+        .intend(&ctx, &text, || Ok(restart_intent(None)))
         .await
         .unwrap();
     world.pass(Duration::from_millis(1));

@@ -40,7 +40,7 @@ impl Case {
     }
 
     async fn restart(&self) -> DaemonView {
-        self.intend("RestartDaemon", Intent::Restart(None)).await
+        self.intend("RestartDaemon", restart_intent(None)).await
     }
 
     /// What the host is told: server revision, restart generation, running.
@@ -141,12 +141,41 @@ async fn not_after_must_be_to_come() {
     let now = case.world.domain.clock().wall();
     let domain = &case.world.domain;
     let id = case.id.to_string();
-    let refused = domain.intend(&ctx, &id, || Ok(Intent::Restart(Some(now))));
+    let refused = domain.intend(&ctx, &id, || Ok(restart_intent(Some(now))));
     assert_eq!(reason(refused.await), "INVALID_FIELD");
     assert_eq!(case.told().await, (1, 0, true));
     let soon = now + Duration::from_secs(5);
-    let accepted = domain.intend(&ctx, &id, || Ok(Intent::Restart(Some(soon))));
+    let accepted = domain.intend(&ctx, &id, || Ok(restart_intent(Some(soon))));
     accepted.await.unwrap();
     case.world.pass(Duration::from_secs(6));
     assert_eq!(case.told().await, (3, 0, true));
+}
+
+#[tokio::test]
+async fn the_host_is_told_how() {
+    let case = Case::new().await;
+    let strategy = async || {
+        let set = case.world.domain.desired(case.server).await.unwrap();
+        set.daemons[0].restart_strategy
+    };
+    let restart = |strategy| {
+        let intent = Intent::Restart {
+            not_after: None,
+            strategy,
+        };
+        case.intend("RestartDaemon", intent)
+    };
+    assert_eq!(strategy().await, 0);
+    let view = restart(RestartStrategy::Rolling).await;
+    assert!(view.row.restart_rolling);
+    assert_eq!(strategy().await, 2);
+    // Whatever else is written, the newest restart stays what it is.
+    case.intend("StartDaemon", Intent::Start).await;
+    assert_eq!(strategy().await, 2);
+    restart(RestartStrategy::AllAtOnce).await;
+    assert_eq!(
+        strategy().await,
+        0,
+        "not said: an older agent knows all of it"
+    );
 }

@@ -382,3 +382,34 @@ async fn enrolling_gives_an_identity_once() {
     let status = enroll(good, vec![2], String::new()).await.unwrap_err();
     assert_eq!(reason(&status), "ENROLLMENT_TOKEN_USED");
 }
+
+#[tokio::test]
+async fn a_restart_names_every_field_it_does_not_know() {
+    let front = Front::new().await;
+    let server = front.world.server("a").await;
+    let made = create(&front, server, daemon()).await.unwrap();
+    let ask = async |strategy: i32, nanos: i32| {
+        let asked = api::RestartDaemonRequest {
+            daemon_id: made.id.clone(),
+            not_after: (nanos != 0).then(|| {
+                let mut time = zhylon_shared::wire::timestamp(std::time::SystemTime::now());
+                time.nanos = nanos;
+                time
+            }),
+            strategy,
+        };
+        front
+            .ask::<_, api::RestartDaemonResponse>(
+                "DaemonService/RestartDaemon",
+                &front.owner(),
+                &asked,
+            )
+            .await
+    };
+    let rolling = api::RestartStrategy::Rolling.into();
+    let restarted = ask(rolling, 0).await.unwrap().daemon.unwrap();
+    assert_eq!(restarted.restart_generation, 1);
+    let refused = violations(&ask(7, -1).await.unwrap_err());
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused.contains_key("not_after") && refused.contains_key("strategy"));
+}

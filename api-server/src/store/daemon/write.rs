@@ -24,10 +24,19 @@ pub(crate) struct DaemonChange {
     pub(crate) desired_running: bool,
     /// Raised by every Start, Stop and Restart.
     pub(crate) intent_generation: i64,
-    /// A new restart, and when it expires. It gets the next restart generation.
-    pub(crate) restart: Option<SystemTime>,
+    /// A new restart. It gets the next restart generation.
+    pub(crate) restart: Option<NewRestart>,
     /// Tells of this change.
     pub(crate) event: NewEvent,
+}
+
+/// A restart to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewRestart {
+    /// When it expires.
+    pub(crate) not_after: SystemTime,
+    /// Whether it goes from instance to instance.
+    pub(crate) rolling: bool,
 }
 
 /// A daemon to be stored.
@@ -150,7 +159,8 @@ impl Store {
                     "UPDATE daemons SET name = $2, spec = $3, environment = $4, environment_names = $5, \
                      desired_running = $6, intent_generation = $7, restart_generation = $8, \
                      host_restart_generation = $9, fallback_restart_generation = $10, restart_revision = $11, \
-                     restart_not_after = $12, changed_revision = $13, version = version + 1, update_time = $14 \
+                     restart_not_after = $12, changed_revision = $13, version = version + 1, update_time = $14, \
+                     restart_rolling = $15 \
                      WHERE id = $1",
                 )
                 .bind(id.to_string())
@@ -167,6 +177,7 @@ impl Store {
                 .bind(restart.not_after.map(millis))
                 .bind(revision)
                 .bind(millis(now))
+                .bind(restart.rolling)
                 .execute(&mut *conn)
                 .await?;
                 let row = read_one!(conn, id);
@@ -276,17 +287,19 @@ struct NextRestart {
     fallback: i64,
     revision: i64,
     not_after: Option<SystemTime>,
+    rolling: bool,
 }
 
 impl NextRestart {
     fn of(old: &DaemonRow, change: &DaemonChange, revision: i64) -> Self {
-        let Some(not_after) = change.restart else {
+        let Some(restart) = change.restart else {
             return Self {
                 generation: old.restart_generation,
                 host: old.host_restart_generation,
                 fallback: old.fallback_restart_generation,
                 revision: old.restart_revision,
                 not_after: old.restart_not_after,
+                rolling: old.restart_rolling,
             };
         };
         // Where the host does not have the restart before this one, both expire together, back to what it has.
@@ -300,7 +313,8 @@ impl NextRestart {
                 old.host_restart_generation
             },
             revision,
-            not_after: Some(not_after),
+            not_after: Some(restart.not_after),
+            rolling: restart.rolling,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Group {
     /// Runs of another spec than the one in force were found alive: they too are kept until it is checked.
     pub(crate) fn keep_adopted(&mut self, ctx: &mut Ctx) {
         self.assign_goals(ctx);
-        if let Some(desired) = &self.desired {
+        if let Some(desired) = self.desired.as_ref().filter(|_| !self.is_stopped()) {
             let (spec, revision) = (Arc::clone(&desired.spec), desired.revision);
             self.propose(ctx, spec, revision);
         }
@@ -127,12 +127,9 @@ impl Group {
     /// The candidate is in force; the next review replaces what it outdates.
     pub(super) fn accept(&mut self, ctx: &mut Ctx) {
         if let (Some(candidate), Some(order)) = (self.candidate.take(), &mut self.order) {
-            if !candidate.spec.same_instance(&order.spec) {
-                order.epoch += 1;
-            }
             order.spec = candidate.spec;
-            // A restart under way replaces anew, so it gets its time anew.
-            self.restart_deadline = None;
+            // What is under way replaces anew, so it gets its time anew.
+            self.step_deadline = None;
             ctx.out.changed(self.id);
         }
     }
@@ -153,7 +150,7 @@ impl Group {
                 && self
                     .order
                     .as_ref()
-                    .is_some_and(|order| order.epoch != instance.epoch)
+                    .is_some_and(|order| !instance.is_made_of(&order.spec))
         })
     }
 

@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::effect::Effect;
 use crate::group::Group;
 use crate::group::candidate::Candidate;
-use crate::input::{DesiredDaemon, Hold};
+use crate::input::{Claim, DesiredDaemon, Hold};
 use crate::instance::{Event, Order};
 use crate::plan::Goal;
 
@@ -28,10 +28,23 @@ impl Group {
             self.begin(new);
             return;
         };
-        if new.revision < old.revision {
+        let same_epoch = match new.claim {
+            Claim::Adopted { .. } => return self.enter_epoch(ctx, old.revision, new),
+            Claim::Unclaimed => {
+                // Its counters stay those of the epoch it was last heard of in.
+                self.desired = Some(new);
+                return ctx.out.changed(self.id);
+            }
+            Claim::Written => old.claim != Claim::Unclaimed,
+        };
+        if same_epoch && new.revision < old.revision {
             self.desired = Some(old);
             return;
         }
+        if !same_epoch {
+            self.settled = None;
+        }
+        self.stopped = None;
         ctx.out.changed(self.id);
         let intended = new.intent_generation > old.intent_generation;
         if new.restart_generation > old.restart_generation {
@@ -40,8 +53,11 @@ impl Group {
         if intended {
             self.end_holds_before(ctx, new.intent_generation);
         }
-        if let Some(order) = &mut self.order {
+        if let Some(order) = &mut self.order
+            && order.restart_generation != new.restart_generation
+        {
             order.restart_generation = new.restart_generation;
+            order.restart_strategy = new.restart_strategy;
         }
         let (spec, revision) = (Arc::clone(&new.spec), new.revision);
         self.desired = Some(new);
@@ -142,10 +158,11 @@ impl Group {
     fn begin(&mut self, new: DesiredDaemon) {
         self.order = Some(Order {
             spec: Arc::clone(&new.spec),
-            epoch: self.order.as_ref().map_or(1, |old| old.epoch + 1),
             restart_generation: new.restart_generation,
+            restart_strategy: new.restart_strategy,
         });
         self.settled = None;
+        self.stopped = None;
         self.desired = Some(new);
     }
 

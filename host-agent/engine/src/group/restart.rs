@@ -1,17 +1,11 @@
 //! Restarts of the api-server: a generation that is reached and then settled once, never a queued message.
 
-use std::time::Duration;
-
 use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
 
 use crate::ctx::Ctx;
 use crate::effect::Effect;
 use crate::group::Group;
 use crate::instance::Instance;
-use crate::plan::Goal;
-
-/// How much longer than `start_seconds`, and than the grace of what is replaced, a restart may take.
-const RESTART_MARGIN: Duration = Duration::from_secs(30);
 
 impl Group {
     /// The restart that is not settled yet.
@@ -33,23 +27,24 @@ impl Group {
     }
 
     /// Settles the restart under way if its outcome is known. Comes after the plan was carried out: what is still in
-    /// BACKOFF then failed after the restart.
-    pub(super) fn review_restart(&mut self, ctx: &mut Ctx) {
+    /// BACKOFF then failed after the restart. True if it was settled.
+    pub(super) fn review_restart(&mut self, ctx: &mut Ctx) -> bool {
         // While everything stops because the worker ends, a restart is neither reached nor refused: the ledger keeps it.
         let Some(restart_generation) = self.open_restart().filter(|_| !ctx.halted) else {
-            self.restart_deadline = None;
-            return;
+            return false;
         };
-        if let Some(outcome) = self.outcome(ctx, restart_generation) {
-            self.settle(ctx, restart_generation, outcome);
-        } else if self.candidate.is_some() {
-            self.restart_deadline = None;
-        } else if self.restart_deadline.is_none() {
-            self.restart_deadline = Some(ctx.now + self.longest_restart());
+        let Some(outcome) = self.outcome(ctx) else {
+            return false;
+        };
+        // Before the outcome is known: afterwards nothing of it is outdated.
+        if outcome == RestartOutcome::Aborted && self.candidate.is_none() && self.has_outdated() {
+            self.stop_rollout(ctx);
         }
+        self.settle(ctx, restart_generation, outcome);
+        true
     }
 
-    fn outcome(&self, ctx: &Ctx, restart_generation: i64) -> Option<RestartOutcome> {
+    fn outcome(&self, ctx: &Ctx) -> Option<RestartOutcome> {
         let held = |instance: &Instance| {
             let hold = instance.hold.as_ref();
             hold.is_some_and(|hold| hold.state == DesiredState::Stopped)
@@ -57,50 +52,38 @@ impl Group {
         if self.effective() == DesiredState::Stopped || self.instances.values().any(held) {
             return Some(RestartOutcome::Superseded);
         }
-        let wanted = || {
-            self.instances
-                .values()
-                .filter(|instance| instance.goal() == Goal::Run)
-        };
-        let reached = wanted().all(|instance| {
-            instance.state() == InstanceState::Running
-                && instance.restart_generation >= restart_generation
-        });
-        if reached {
-            return Some(RestartOutcome::Succeeded);
-        }
+        let rolling = self.is_rolling();
         let failed = match &self.candidate {
             Some(candidate) => candidate.has_failed(),
+            None if self.is_reached(rolling) => return Some(RestartOutcome::Succeeded),
+            None if rolling => self.has_failed(ctx),
             None => {
-                let late = self
-                    .restart_deadline
-                    .is_some_and(|deadline| deadline <= ctx.now);
-                late || wanted().any(|instance| {
-                    use InstanceState::{Backoff, Exited, Fatal};
-                    matches!(instance.state(), Backoff | Exited | Fatal)
-                })
+                use InstanceState::{Backoff, Exited, Fatal};
+                let ended = |i: &Instance| matches!(i.state(), Backoff | Exited | Fatal);
+                self.has_failed(ctx) || self.wanted().any(|(_, instance)| ended(instance))
             }
         };
-        failed.then_some(RestartOutcome::Failed)
+        failed.then_some(match rolling {
+            true => RestartOutcome::Aborted,
+            false => RestartOutcome::Failed,
+        })
     }
 
-    /// The longest a restart takes if all goes well, and the margin.
-    fn longest_restart(&self) -> Duration {
-        let runs = self
-            .instances
-            .values()
-            .filter_map(|instance| instance.phase().live());
-        let grace = runs.map(|live| live.grace).max().unwrap_or_default();
-        let start = self
-            .order
-            .as_ref()
-            .map_or(0, |order| order.spec.start_seconds());
-        grace + Duration::from_secs(start.into()) + RESTART_MARGIN
+    /// All at once, all must run at the same moment. One after the other, each must have run.
+    fn is_reached(&self, rolling: bool) -> bool {
+        !self.has_outdated()
+            && match rolling {
+                true => self.unfinished().is_none(),
+                false => {
+                    let mut wanted = self.wanted();
+                    wanted.all(|(_, instance)| instance.state() == InstanceState::Running)
+                }
+            }
     }
 
     fn settle(&mut self, ctx: &mut Ctx, restart_generation: i64, outcome: RestartOutcome) {
         self.settled = Some((restart_generation, outcome));
-        self.restart_deadline = None;
+        self.step_deadline = None;
         ctx.out.persist(Effect::Settled {
             daemon: self.id,
             restart_generation,

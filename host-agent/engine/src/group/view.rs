@@ -3,6 +3,7 @@
 use zhylon_shared::state::{DesiredState, InstanceState, aggregate};
 
 use crate::group::Group;
+use crate::input::{Claim, Past};
 use crate::instance::Instance;
 use crate::plan::Goal;
 use crate::view::DaemonView;
@@ -25,6 +26,15 @@ impl Group {
         }
     }
 
+    /// What the next worker's engine should know of its instances besides their processes.
+    pub(crate) fn past(&self) -> Vec<Past> {
+        let intent = self.intent_generation();
+        let instances = self.instances.values();
+        instances
+            .filter_map(|instance| instance.past(intent))
+            .collect()
+    }
+
     /// What is not reached yet, in words: the first of what a person would ask about.
     fn unreached(&self) -> Option<String> {
         if self.desired.is_none() {
@@ -38,17 +48,18 @@ impl Group {
                 None => "checking whether the new spec can be started".to_owned(),
             });
         }
+        if let Some(left) = self.left_behind() {
+            return Some(left);
+        }
         let rank = |state| match state {
             InstanceState::Fatal => 0,
             InstanceState::Backoff => 1,
             _ => 2,
         };
-        let oldest = self.oldest_wanted();
         let unreached = self.instances.iter().filter(|(index, instance)| {
             **index >= self.processes()
                 || !is_at_goal(instance)
-                || oldest
-                    .is_some_and(|oldest| oldest.outdates(instance) && instance.goal() == Goal::Run)
+                || instance.goal() == Goal::Run && self.is_outdated(instance)
         });
         let worst = unreached.min_by_key(|(_, instance)| rank(instance.state()));
         let text = worst.map(|(index, instance)| {
@@ -68,6 +79,21 @@ impl Group {
             self.open_restart()
                 .map(|number| format!("restart {number} is under way"))
         })
+        .or_else(|| self.unclaimed().map(str::to_owned))
+    }
+
+    /// What a new config epoch left to people to decide.
+    fn unclaimed(&self) -> Option<&'static str> {
+        match self.desired.as_ref()?.claim {
+            Claim::Written | Claim::Adopted { differs: false } => None,
+            Claim::Adopted { differs: true } => Some(
+                "it runs on as it was: the configuration was restored and says otherwise; the next change of this \
+                 daemon is carried out",
+            ),
+            Claim::Unclaimed => Some(
+                "unclaimed: the configuration was restored and does not name it; it runs on until it is stopped here",
+            ),
+        }
     }
 }
 

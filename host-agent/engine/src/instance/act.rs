@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use zhylon_shared::signal::StopSignal;
+use zhylon_shared::spec::DaemonSpec;
 
 use crate::ctx::Ctx;
 use crate::effect::{CommandOutcome, Effect};
@@ -22,6 +23,7 @@ impl Instance {
     pub(super) fn start(&mut self, ctx: &mut Ctx, order: Option<&Order>) {
         self.record = Record::default();
         self.restart_count = 0;
+        self.spec = order.map(|order| Arc::clone(&order.spec));
         self.spawn(ctx, order);
     }
 
@@ -190,23 +192,33 @@ impl Instance {
         let Some(order) = order else {
             return self.set(ctx, Phase::Stopped);
         };
-        let live = Live::new(ctx.generation(), &order.spec, ctx.now);
+        let spec = self.spec_in_force(order);
+        let live = Live::new(ctx.generation(), &spec, ctx.now);
         self.generation = live.generation;
-        self.epoch = order.epoch;
+        self.ran = false;
         self.restart_generation = order.restart_generation;
         ctx.out.act(Effect::Spawn {
             run: self.run(&live),
-            spec: Arc::clone(&order.spec),
+            spec: Arc::clone(&spec),
             restart_generation: order.restart_generation,
         });
+        self.spec = Some(spec);
         self.set(ctx, Phase::Spawning(live));
+    }
+
+    /// What it is made of. The orders' spec where that is not known, or makes the same process.
+    fn spec_in_force(&self, order: &Order) -> Arc<DaemonSpec> {
+        let own = self.spec.as_ref();
+        let own = own.filter(|_| !self.is_made_of(&order.spec));
+        Arc::clone(own.unwrap_or(&order.spec))
     }
 
     fn judge(&mut self, ctx: &mut Ctx, order: Option<&Order>, end: End) -> Verdict {
         match order {
-            Some(order) => self
-                .record
-                .judge(ctx.now, &order.spec, &end, &mut ctx.jitter),
+            Some(order) => {
+                let spec = self.spec_in_force(order);
+                self.record.judge(ctx.now, &spec, &end, &mut ctx.jitter)
+            }
             // Nobody wants it any more.
             None => Verdict::Exited,
         }

@@ -157,8 +157,8 @@ fn travel(road: &[&str], goal: Goal) -> (Ctx, Instance, Order) {
     let spec = Arc::new(DaemonSpec::check(draft).unwrap());
     let order = Order {
         spec,
-        epoch: 1,
         restart_generation: 0,
+        restart_strategy: RestartStrategy::AllAtOnce,
     };
     let daemon = DaemonId::from_bare("000000000000000001").unwrap();
     let mut instance = Instance::new(&mut ctx, Slot { daemon, index: 0 });

@@ -1,9 +1,9 @@
 //! Restarts of the api-server: each generation is reached once and settled once.
 
 use zhylon_shared::spec::RestartPolicy;
-use zhylon_shared::state::DesiredState;
 use zhylon_shared::state::InstanceState::{Running, Stopping};
 use zhylon_shared::state::RestartOutcome::{Failed, Succeeded, Superseded};
+use zhylon_shared::state::{DesiredState, RestartStrategy};
 
 use super::sim::*;
 use crate::effect::Effect;
@@ -179,7 +179,9 @@ fn a_new_daemon_has_its_restart_behind_it_once_it_runs() {
             state: DesiredState::Running,
             intent_generation: 5,
             restart_generation: 3,
+            restart_strategy: RestartStrategy::AllAtOnce,
             revision: 9,
+            claim: Claim::Written,
         },
     );
     sim.desire();

@@ -76,7 +76,9 @@ fn generations_are_above_those_adopted_whatever_the_ledger_says() {
             desired: sim.want.values().cloned().collect(),
             holds: vec![],
             settled: vec![],
+            stopped: vec![],
             adopted: vec![adopted],
+            past: vec![],
             first_generation: 1,
         },
     );
@@ -239,7 +241,9 @@ fn what_is_told_twice_changes_nothing() {
     sim.feed(Input::Restore {
         desired: sim.want.values().cloned().collect(),
         holds: vec![],
-        settled: vec![],
+        settled: vec![(id(1), 9, Failed)],
+        stopped: vec![],
+        past: vec![],
         adopted: vec![],
         first_generation: 1,
     });

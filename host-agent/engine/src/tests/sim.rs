@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
-use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
+use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome, RestartStrategy};
 
 use crate::Engine;
 use crate::effect::{CommandOutcome, Effect};
@@ -74,6 +74,7 @@ pub(super) struct Sim {
     /// The ledger's other half.
     pub(super) holds: BTreeMap<(DaemonId, Option<u32>), Hold>,
     pub(super) settled: BTreeMap<DaemonId, (i64, RestartOutcome)>,
+    pub(super) stopped: BTreeMap<DaemonId, (i64, String)>,
     pub(super) habits: BTreeMap<DaemonId, Habit>,
     pub(super) children: BTreeMap<Run, Child>,
     agenda: BTreeMap<(Time, u64), Input>,
@@ -98,6 +99,7 @@ impl Sim {
             revision: 0,
             holds: BTreeMap::new(),
             settled: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             habits: BTreeMap::new(),
             children: BTreeMap::new(),
             agenda: BTreeMap::new(),
@@ -114,13 +116,22 @@ impl Sim {
 
     /// One input, its effects carried out, and what must hold always:
     /// effects come persist, act, announce; a view that changed is announced once, one that did not may be; the next
-    /// deadline is in the future; nothing follows `Terminated`.
+    /// deadline is in the future; nothing follows `Terminated`; without a request at most one running instance of a
+    /// daemon is taken away at a time.
     pub(super) fn feed(&mut self, input: Input) {
         let before: BTreeMap<DaemonId, DaemonView> = self.views();
         let was_terminated = self.terminated;
         if matches!(input, Input::Shutdown { .. }) {
             self.shut_down = true;
         }
+        let asked = !matches!(
+            input,
+            Input::Spawned { .. }
+                | Input::SpawnFailed { .. }
+                | Input::Exited { .. }
+                | Input::TreeGone { .. }
+                | Input::DeadlineReached
+        );
         self.engine.handle(self.now, input);
         let mut announced = BTreeSet::new();
         let mut lane = 0;
@@ -143,6 +154,20 @@ impl Sim {
                     "{daemon} changed and was not announced"
                 );
             }
+        }
+        for (daemon, before) in before.iter().filter(|_| !asked) {
+            let states = |view: &DaemonView| -> BTreeMap<u32, InstanceState> {
+                let instances = view.instances.iter();
+                instances.map(|one| (one.index, one.state)).collect()
+            };
+            let now = after.get(daemon).map(states).unwrap_or_default();
+            let taken = states(before).into_iter().filter(|(index, state)| {
+                *state == InstanceState::Running && now.get(index) == Some(&InstanceState::Stopping)
+            });
+            assert!(
+                taken.count() <= 1,
+                "{daemon} loses several at once: {now:?}"
+            );
         }
         for view in after.values() {
             assert_eq!(view.converged, view.message.is_empty(), "{view:?}");
@@ -177,6 +202,13 @@ impl Sim {
                 "it never comes to rest: {:#?}",
                 self.views()
             );
+        }
+    }
+
+    /// Lets the next thing happen.
+    pub(super) fn step_one(&mut self) {
+        if let Some(next) = self.next() {
+            self.step(next);
         }
     }
 
@@ -293,7 +325,10 @@ impl Sim {
 /// Persist, act, announce, answer.
 fn rank(effect: &Effect) -> u8 {
     match effect {
-        Effect::HoldEnded { .. } | Effect::Settled { .. } => 0,
+        Effect::HoldEnded { .. }
+        | Effect::HoldsRebased { .. }
+        | Effect::RolloutStopped { .. }
+        | Effect::Settled { .. } => 0,
         Effect::Spawn { .. }
         | Effect::Signal { .. }
         | Effect::SignalTree { .. }

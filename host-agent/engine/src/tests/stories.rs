@@ -65,6 +65,10 @@ impl Sim {
                 Effect::KillTree { run } => format!("kill the tree of {}", run.slot.index),
                 Effect::Check { revision, .. } => format!("check revision {revision}"),
                 Effect::HoldEnded { .. } => "the hold ended".to_owned(),
+                Effect::HoldsRebased { .. } => "the holds count anew".to_owned(),
+                Effect::RolloutStopped { revision, why, .. } => {
+                    format!("revision {revision}: {why}")
+                }
                 Effect::Settled {
                     restart_generation,
                     outcome,

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
+use host_agent_engine::input::{Claim, DesiredDaemon};
 use proptest::prelude::*;
+use zhylon_shared::state::RestartStrategy;
 
 use super::*;
 use crate::link::tests::fakes::{config, delta, id, snapshot};
@@ -78,7 +80,136 @@ fn a_snapshot_of_a_new_epoch_replaces_whatever_its_number() {
         ("restored", 1)
     );
     assert_eq!(ledger.daemons.len(), 1);
-    assert_eq!(for_engine(&ledger)[0].id, id(9));
+    assert_eq!(ledger.for_engine()[0].id, id(9));
+}
+
+/// A ledger with daemons 1 to 3 at revision 9 of an epoch, as the first snapshot of another one finds it.
+fn three() -> DesiredLedger {
+    let set = [
+        config(1, "sleep 1", 1),
+        config(2, "sleep 2", 2),
+        config(3, "sleep 3", 9),
+    ];
+    merge(&DesiredLedger::default(), &snapshot(9, &set))
+        .unwrap()
+        .unwrap()
+}
+
+fn restored(revision: i64, set: &[DaemonConfig]) -> ConfigUpdate {
+    ConfigUpdate {
+        config_epoch: "restored".to_owned(),
+        ..snapshot(revision, set)
+    }
+}
+
+fn claims(ledger: &DesiredLedger) -> Vec<(DaemonId, String, Claim)> {
+    let all = ledger.for_engine().into_iter();
+    all.map(|daemon| (daemon.id, daemon.spec.command().to_owned(), daemon.claim))
+        .collect()
+}
+
+#[test]
+fn a_new_epoch_adopts_what_runs_keeps_what_differs_and_drops_nothing() {
+    let differs = |differs| Claim::Adopted { differs };
+    // 1 is as it was, 2 was changed since, 3 was created since, 4 was deleted since.
+    let mut stopped = config(2, "sleep 2", 1);
+    stopped.running = false;
+    for two in [config(2, "sleep 22", 1), stopped] {
+        let set = [
+            config(1, "sleep 1", 1),
+            two.clone(),
+            config(4, "sleep 4", 2),
+        ];
+        let update = restored(2, &set);
+        let ledger = merge(&three(), &update).unwrap().unwrap();
+        let expected = [
+            (id(1), "sleep 1".to_owned(), differs(false)),
+            (id(2), "sleep 2".to_owned(), differs(true)),
+            (id(4), "sleep 4".to_owned(), Claim::Written),
+            (id(3), "sleep 3".to_owned(), Claim::Unclaimed),
+        ];
+        assert_eq!(claims(&ledger), expected);
+        let running = |daemon: DesiredDaemon| daemon.state == DesiredState::Running;
+        assert!(ledger.for_engine().into_iter().all(running));
+        // What is acknowledged is the api-server's set, not what stands in for it.
+        assert_eq!(ledger.hash, update.hash);
+        assert_eq!(hash(&ledger.daemons), update.hash);
+        // A write is carried out; the others stay what they are, also in a snapshot of the same epoch.
+        let written = config(2, "sleep 222", 3);
+        let set = [set[0].clone(), written.clone(), set[2].clone()];
+        let mut change = delta(2, 3, std::slice::from_ref(&written), &[], &set);
+        change.config_epoch = "restored".to_owned();
+        for update in [change, restored(3, &set)] {
+            let ledger = merge(&ledger, &update).unwrap().unwrap();
+            let expected = [
+                (id(1), "sleep 1".to_owned(), differs(false)),
+                (id(2), "sleep 222".to_owned(), Claim::Written),
+                (id(4), "sleep 4".to_owned(), Claim::Written),
+                (id(3), "sleep 3".to_owned(), Claim::Unclaimed),
+            ];
+            assert_eq!(claims(&ledger), expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_unclaimed_stays_so_over_epochs_until_it_is_named() {
+    let first = [config(1, "sleep 1", 1)];
+    let ledger = merge(&three(), &restored(1, &first)).unwrap().unwrap();
+    assert_eq!(ledger.unclaimed.len(), 2);
+    let mut again = restored(1, &[config(1, "sleep 1", 1), config(2, "sleep 22", 1)]);
+    again.config_epoch = "restored again".to_owned();
+    let ledger = merge(&ledger, &again).unwrap().unwrap();
+    let expected = [
+        (
+            id(1),
+            "sleep 1".to_owned(),
+            Claim::Adopted { differs: false },
+        ),
+        (
+            id(2),
+            "sleep 2".to_owned(),
+            Claim::Adopted { differs: true },
+        ),
+        (id(3), "sleep 3".to_owned(), Claim::Unclaimed),
+    ];
+    assert_eq!(claims(&ledger), expected);
+    // What ran on as it was does so in a third epoch, too, that says something else again.
+    let mut third = restored(1, &[config(2, "sleep 23", 1)]);
+    third.config_epoch = "third".to_owned();
+    let ledger = merge(&ledger, &third).unwrap().unwrap();
+    assert!(claims(&ledger).contains(&(
+        id(2),
+        "sleep 2".to_owned(),
+        Claim::Adopted { differs: true }
+    )));
+}
+
+#[test]
+fn a_host_without_a_configuration_adopts_nothing() {
+    let ledger = merge(
+        &DesiredLedger::default(),
+        &restored(1, &[config(1, "true", 1)]),
+    );
+    assert_eq!(claims(&ledger.unwrap().unwrap())[0].2, Claim::Written);
+}
+
+#[test]
+fn a_strategy_is_kept_and_one_of_the_future_refused() {
+    let mut rolling = config(1, "sleep 1", 1);
+    rolling.restart_strategy = 2;
+    let ledger = merge(
+        &DesiredLedger::default(),
+        &snapshot(1, std::slice::from_ref(&rolling)),
+    );
+    let ledger = ledger.unwrap().unwrap();
+    assert_eq!(
+        ledger.for_engine()[0].restart_strategy,
+        RestartStrategy::Rolling
+    );
+    rolling.restart_strategy = 3;
+    let refusal = merge(&two(), &snapshot(9, &[rolling])).unwrap_err();
+    assert!(refusal.message.contains("restart_strategy"), "{refusal:?}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl<H: Host> Applier<H> {
                 // Nothing is acknowledged that a power cut could undo. The api-server sends it again next session.
                 (self.host.store_desired(ledger.clone()).await)
                     .map_err(|error| End::Lost(error.to_string()))?;
-                let set = desired::for_engine(&ledger);
+                let set = ledger.for_engine();
                 let (revision, daemons) = (ledger.revision, set.len());
                 self.ledger = ledger;
                 self.applied.store(revision, Ordering::Relaxed);

@@ -431,3 +431,27 @@ async fn events_are_told_in_order_until_they_are_acknowledged() {
     server.end().await;
     assert_eq!(host.unacknowledged_events(), last);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_a_new_epoch_leaves_the_engine_every_daemon_there_was() {
+    let host = FakeHost::new();
+    let (mut server, ..) = Server::welcomed(&host).await;
+    let both = [config(1, "sleep 1", 1), config(2, "sleep 2", 2)];
+    server.configure(snapshot(2, &both)).await;
+    let mut update = snapshot(1, &both[..1]);
+    update.config_epoch = "restored".to_owned();
+    let ack = server.configure(update.clone()).await;
+    assert_eq!((ack.revision, ack.refused.as_str()), (1, ""));
+    let steps = host.steps();
+    assert_eq!(
+        steps[2..],
+        [Step::Stored(1), Step::Desired(vec![id(1), id(2)])]
+    );
+    server.end().await;
+    // The next session tells of the new epoch, with the hash of the set alone.
+    let (_server, hello, _) = Server::welcomed(&host).await;
+    assert_eq!(
+        (hello.config_epoch, hello.applied_hash),
+        (update.config_epoch, update.hash)
+    );
+}

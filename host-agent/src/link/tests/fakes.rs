@@ -199,6 +199,7 @@ pub(in crate::link) fn config(n: u8, command: &str, revision: i64) -> DaemonConf
         running: true,
         intent_generation: 1,
         restart_generation: 0,
+        restart_strategy: 0,
         revision,
     }
 }

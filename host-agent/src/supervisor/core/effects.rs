@@ -23,6 +23,9 @@ impl Core {
             }
         }
         self.publish();
+        for (pid, run) in std::mem::take(&mut self.over) {
+            self.ended.over(pid, run);
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -61,6 +64,15 @@ impl Core {
                 revision,
                 spec,
             } => self.queries.check(daemon, revision, spec),
+            Effect::HoldsRebased {
+                daemon,
+                intent_generation,
+            } => self.journal.holds_rebased(daemon, intent_generation),
+            Effect::RolloutStopped {
+                daemon,
+                revision,
+                why,
+            } => self.journal.rollout_stopped(daemon, revision, why),
             Effect::HoldEnded { daemon, index } => self.journal.hold_ended(daemon, index),
             Effect::Settled {
                 daemon,
@@ -89,6 +101,7 @@ impl Core {
         self.changed.remove(&daemon);
         self.events.over_for(daemon);
         self.journal.forget(daemon);
+        self.ended.note(daemon, Vec::new());
         let Some(entry) = self.board.daemon(&daemon) else {
             return;
         };
@@ -105,6 +118,7 @@ impl Core {
         let changed = std::mem::take(&mut self.changed);
         let entries = changed.iter().filter_map(|id| {
             let view = self.engine.view(id)?;
+            self.ended.note(*id, self.engine.past(id));
             let old = self.board.daemon(id);
             self.events
                 .changed(old.as_deref().map(|old| &old.view), &view);

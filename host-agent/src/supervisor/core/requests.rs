@@ -6,7 +6,7 @@ use std::sync::Arc;
 use host_agent_engine::input::{DesiredDaemon, Input, Ticket};
 use zhylon_shared::id::DaemonId;
 
-use super::{Core, Restore, Stage};
+use super::{Core, Stage};
 use crate::logs::Owner;
 use crate::supervisor::Request;
 use crate::supervisor::queries::Answer;
@@ -18,7 +18,7 @@ impl Core {
             Request::Desire(..) | Request::Command { .. } if self.stage != Stage::Serving => {}
             Request::Desire(set, answer) => {
                 match self.restore.take() {
-                    Some(Restore { found, recovered }) => self.restore(&found, &recovered, set),
+                    Some(restore) => self.restore(restore, set),
                     None => {
                         self.know(&set);
                         self.inputs.push_back(Input::Desired(set));

@@ -167,11 +167,28 @@ impl Sim {
                 outcome,
             } => {
                 let newest = self.settled.insert(daemon, (restart_generation, outcome));
+                // Only a new epoch counts anew.
+                let anew = (self.want.get(&daemon))
+                    .is_some_and(|want| matches!(want.claim, Claim::Adopted { .. }));
                 assert!(
-                    newest.is_none_or(|(old, _)| old < restart_generation),
+                    anew || newest.is_none_or(|(old, _)| old < restart_generation),
                     "settled twice"
                 );
             }
+            Effect::HoldsRebased {
+                daemon,
+                intent_generation,
+            } => {
+                let of_it = self.holds.iter_mut().filter(|((of, _), _)| *of == daemon);
+                for (_, hold) in of_it {
+                    hold.intent_generation = intent_generation;
+                }
+            }
+            Effect::RolloutStopped {
+                daemon,
+                revision,
+                why,
+            } => drop(self.stopped.insert(daemon, (revision, why))),
             Effect::Reply { ticket, outcomes } => {
                 assert!(
                     self.waiting.remove(&ticket),
@@ -183,6 +200,7 @@ impl Sim {
             Effect::Gone { daemon } => {
                 assert!(self.children.keys().all(|run| run.slot.daemon != daemon));
                 self.settled.remove(&daemon);
+                self.stopped.remove(&daemon);
             }
             Effect::Changed { .. } => {}
             Effect::Terminated => self.terminated = true,
@@ -190,7 +208,7 @@ impl Sim {
     }
 
     /// Something happens to a child, if it is still there for it to happen to.
-    pub(super) fn deliver(&mut self, input: Input) {
+    pub(in crate::tests) fn deliver(&mut self, input: Input) {
         match input {
             Input::Spawned { run, .. } => {
                 let Some(child) = self.children.get_mut(&run) else {

@@ -29,7 +29,9 @@ impl Sim {
                 state,
                 intent_generation,
                 restart_generation,
+                restart_strategy: RestartStrategy::AllAtOnce,
                 revision,
+                claim: Claim::Written,
             },
         );
         self.write(n, |_| {});
@@ -40,7 +42,14 @@ impl Sim {
         self.revision += 1;
         let daemon = self.want.get_mut(&id(n)).unwrap();
         daemon.revision = self.revision;
+        daemon.claim = Claim::Written;
         change(daemon);
+        self.desire();
+    }
+
+    /// The first configuration of a new epoch, as the ledger has it.
+    pub(in crate::tests) fn restored(&mut self, n: u8, change: impl FnOnce(&mut DesiredDaemon)) {
+        change(self.want.get_mut(&id(n)).unwrap());
         self.desire();
     }
 
@@ -61,6 +70,11 @@ impl Sim {
     }
 
     pub(in crate::tests) fn api_restart(&mut self, n: u8) {
+        self.api_restart_by(n, RestartStrategy::AllAtOnce);
+    }
+
+    pub(in crate::tests) fn api_restart_by(&mut self, n: u8, strategy: RestartStrategy) {
+        self.want.get_mut(&id(n)).unwrap().restart_strategy = strategy;
         self.intend(n, DesiredState::Running, 1);
     }
 
@@ -137,6 +151,42 @@ impl Sim {
 
     /// Kills the worker and starts the next one: what it knows is in the ledger and in the run records.
     pub(in crate::tests) fn kill_worker(&mut self) {
+        // The notes of this boot.
+        let past: Vec<Past> = self
+            .engine
+            .daemons()
+            .flat_map(|daemon| self.engine.past(&daemon))
+            .collect();
+        self.kill_worker_with(past);
+    }
+
+    /// The host starts anew: what the ledger says is all there is.
+    pub(in crate::tests) fn reboot(&mut self) {
+        self.children.clear();
+        self.agenda.clear();
+        (self.shut_down, self.terminated) = (false, false);
+        self.kill_worker_with(Vec::new());
+    }
+
+    /// An older database was restored: it is at this revision, and counts every daemon's intents and restarts so.
+    pub(in crate::tests) fn new_epoch(
+        &mut self,
+        revision: i64,
+        counters: impl Iterator<Item = (u8, (i64, i64))>,
+    ) {
+        self.revision = revision;
+        for (n, (intent, restart)) in counters {
+            if let Some(daemon) = self.want.get_mut(&id(n)) {
+                (daemon.intent_generation, daemon.restart_generation) = (intent, restart);
+                daemon.restart_strategy = RestartStrategy::AllAtOnce;
+                (daemon.revision, daemon.claim) = (revision, Claim::Adopted { differs: false });
+            }
+        }
+        self.desire();
+    }
+
+    /// The same with these notes.
+    pub(in crate::tests) fn kill_worker_with(&mut self, past: Vec<Past>) {
         self.engine = Engine::new(2);
         self.waiting.clear();
         self.agenda
@@ -163,7 +213,13 @@ impl Sim {
                 .iter()
                 .map(|(id, (g, outcome))| (*id, *g, *outcome))
                 .collect(),
+            stopped: self
+                .stopped
+                .iter()
+                .map(|(id, (revision, why))| (*id, *revision, why.clone()))
+                .collect(),
             adopted: adopted.collect(),
+            past,
             first_generation: self.newest_generation + 1000,
         };
         let headless = self.children.iter().filter(|(_, child)| !child.main);
