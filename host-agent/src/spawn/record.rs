@@ -14,6 +14,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::signal::StopSignal;
 
+mod same;
+
 /// Version of the format. A record of another one can not be acted on.
 const VERSION: &str = "1";
 /// A longer file is no record: the longest holds a cgroup path and a dozen short lines.
@@ -125,7 +127,9 @@ impl RunRecord {
     pub(crate) fn open_process(&self) -> Option<OwnedFd> {
         // The order matters: once the pidfd is open the pid can not pass to another process unseen.
         let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).ok()?;
-        (start_time(self.pid).ok()? == self.start_time).then_some(pidfd)
+        let is_it = start_time(self.pid).ok()? == self.start_time
+            && same::is_the_runs(self.pid, &self.facts);
+        is_it.then_some(pidfd)
     }
 }
 

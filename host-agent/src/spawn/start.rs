@@ -157,7 +157,10 @@ fn launch(
     fail_point(ground.records.dir(), "start-cloned");
     let tree = match leaf {
         Some(leaf) => Tree::Leaf(leaf),
-        None => Tree::marked(child.pid, &order.run.slot),
+        None => {
+            let start_time = host_agent_sys::process::start_time(child.pid).ok();
+            Tree::marked(child.pid, start_time, &order.run.slot)
+        }
     };
     Ok(Born {
         pid: child.pid,

@@ -59,18 +59,36 @@ fn every_cut_and_every_strange_value_is_refused() {
 }
 
 #[test]
-fn a_process_is_known_by_pid_and_start_time_together() {
-    let me = rustix::process::getpid();
-    let mut record = RunRecord {
-        pid: me,
-        start_time: start_time(me).unwrap(),
-        facts: facts(),
+fn a_process_is_known_by_pid_start_time_and_home_together() {
+    let mut child = std::process::Command::new("setsid")
+        .args(["sleep", "1000"])
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&child);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while rustix::process::getsid(Some(pid)) != Ok(pid) {
+        assert!(std::time::Instant::now() < deadline, "a session of its own");
+        std::thread::yield_now();
+    }
+    let here = RunRecord {
+        pid,
+        start_time: start_time(pid).unwrap(),
+        facts: RunFacts {
+            cgroup: None,
+            ..facts()
+        },
     };
-    assert!(record.open_process().is_some());
-    record.start_time += 1;
-    assert!(
-        record.open_process().is_none(),
-        "a reused pid is a stranger"
+    let mut earlier = here.clone();
+    earlier.start_time -= 1;
+    let mut elsewhere = here.clone();
+    elsewhere.facts = facts();
+    let known = [&here, &earlier, &elsewhere].map(|record| record.open_process().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(
+        known,
+        [true, false, false],
+        "same, another start, another cgroup"
     );
 }
 
