@@ -133,6 +133,12 @@ impl RunRecord {
     }
 }
 
+/// The version of a whole record that is not ours to read. Within a version keys are only added.
+fn newer_version(text: &str) -> Option<u32> {
+    let version = Fields { text }.number::<u32>("version").ok();
+    version.filter(|version| text.ends_with('\n') && version.to_string() != VERSION)
+}
+
 /// A pid from text. (`Pid::from_raw` panics at what no pid can be.)
 pub(crate) fn pid_of(text: &str) -> Option<Pid> {
     let number = text.parse().ok().filter(|number| *number > 0)?;
@@ -187,7 +193,8 @@ impl Records {
     /// Every record; half-written temporary files are removed on the way.
     ///
     /// # Errors
-    /// When the directory can not be read.
+    /// When the directory can not be read, or a newer agent wrote a record: what that means nobody here knows, so nothing
+    /// may be done to anything.
     pub(crate) fn read_all(&self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -196,7 +203,14 @@ impl Records {
             if name.parse::<u32>().is_err() {
                 continue;
             }
-            let record = read_short(&entry.path())
+            let text = read_short(&entry.path());
+            if let Some(version) = text.as_ref().ok().and_then(|text| newer_version(text)) {
+                return Err(io::Error::other(format!(
+                    "run record {name} has format version {version}, this agent knows {VERSION}: use the agent that \
+                     wrote it; what runs is left alone"
+                )));
+            }
+            let record = text
                 .map_err(|error| error.to_string())
                 .and_then(|text| RunRecord::parse(&text));
             found.push(match record {

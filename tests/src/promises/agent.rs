@@ -57,6 +57,12 @@ impl Daemon {
         crate::daemons::log_file(self.id.bare())
     }
 
+    /// Group and name of the first instance, for commands.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("daemon-{}:{}", self.id.bare(), self.instance(0))
+    }
+
     /// Name of one instance, as the local socket has it.
     #[must_use]
     pub fn instance(&self, index: u32) -> String {
@@ -300,6 +306,14 @@ impl Agent {
         ask()
             .ok()
             .filter(|answer| answer.contains("</methodResponse>"))
+    }
+
+    /// Waits until there are as many run records as this: what was stopped is cleaned up.
+    pub fn wait_for_records(&self, records: usize) {
+        let count = || Some(fs::read_dir(self.path("run/records")).ok()?.count());
+        eventually("records of what runs, and no others", || {
+            (count()? == records).then_some(())
+        });
     }
 
     /// Pids of all instances, once all run.

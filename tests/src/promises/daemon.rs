@@ -46,7 +46,8 @@ fn alone(dir: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Numbered lines of all lengths in bursts, until `dir/stop` is there; then how many there were.
+/// Numbered lines of all lengths in bursts, without a rest while `dir/full` is there, until `dir/stop` is; then how many
+/// there were.
 ///
 /// # Errors
 /// When it can not write.
@@ -58,7 +59,7 @@ pub fn writer(dir: &Path) -> io::Result<ExitCode> {
     let (_, slot) = name.rsplit_once('_').expect("an instance's name");
     let progress = dir.join(format!("progress.{name}"));
     let mut out = io::stdout().lock();
-    let (mut number, stop) = (0u64, dir.join("stop"));
+    let (mut number, stop, full) = (0u64, dir.join("stop"), dir.join("full"));
     while !stop.exists() {
         for _ in 0..8 {
             let mut burst = String::new();
@@ -69,7 +70,9 @@ pub fn writer(dir: &Path) -> io::Result<ExitCode> {
             }
             out.write_all(burst.as_bytes())?;
             out.flush()?;
-            std::thread::sleep(Duration::from_millis(random.below(REST) as u64));
+            if !full.exists() {
+                std::thread::sleep(Duration::from_millis(random.below(REST) as u64));
+            }
         }
         fs::write(&progress, number.to_string())?;
     }
@@ -80,7 +83,7 @@ pub fn writer(dir: &Path) -> io::Result<ExitCode> {
     }
 }
 
-/// Ends by itself after a few dozen milliseconds, with code 0.
+/// Ends by itself with code 0: after a few dozen milliseconds, or late enough to meet one that a next worker starts.
 ///
 /// # Errors
 /// When it can not write.
@@ -89,7 +92,8 @@ pub fn slot(dir: &Path) -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let mut random = Random::seeded();
-    std::thread::sleep(Duration::from_millis(20 + random.below(60) as u64));
+    let least = [20, 600][random.below(2)];
+    std::thread::sleep(Duration::from_millis(least + random.below(60) as u64));
     Ok(ExitCode::SUCCESS)
 }
 

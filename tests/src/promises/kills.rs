@@ -23,7 +23,7 @@ const SLOTS: usize = 2;
 /// A young worker is killed within this many tenths of a millisecond, while it takes over what runs …
 const YOUNG: usize = 600;
 /// … an old one within this many milliseconds after its first second.
-const OLD: usize = 100;
+const OLD: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -32,24 +32,35 @@ enum Victim {
     Both,
 }
 
-/// Kills of the worker alone: every other one while it is still taking over what runs.
+/// Kills of the worker alone, each while lines come as fast as they can: what is in the worker's hands just then would be
+/// lost. Every other one while it is still taking over what runs.
 pub(super) fn worker(programs: &Programs, random: &mut Random) -> Tally {
-    under_load(programs, WORKER_KILLS, LINES_PER_KILL, |agent, kill| {
-        if kill % 2 == 0 {
-            agent.settled_worker();
-            pause(Duration::from_millis(random.below(OLD) as u64));
-        } else {
-            let moment = Duration::from_micros(100 * random.below(YOUNG) as u64);
-            let _: Process = agent.worker();
-            pause(moment);
-        }
-        agent.kill_worker();
-    })
+    under_load(
+        programs,
+        WORKER_KILLS,
+        LINES_PER_KILL,
+        |agent, kill, notes| {
+            let full = notes.join("full");
+            if kill % 2 == 0 {
+                agent.settled_worker();
+                fs::write(&full, "").expect("let them write");
+                pause(Duration::from_millis(random.below(OLD) as u64));
+            } else {
+                let moment = Duration::from_micros(100 * random.below(YOUNG) as u64);
+                let _: Process = agent.worker();
+                pause(moment);
+            }
+            agent.kill_worker();
+            if kill % 2 == 1 {
+                fs::remove_file(full).expect("let them rest");
+            }
+        },
+    )
 }
 
 /// Kills of worker, keeper or both; the keeper is started again at once, as systemd does.
 pub(super) fn any(programs: &Programs, random: &mut Random) -> Tally {
-    under_load(programs, ANY_KILLS, 1000, |agent, kill| {
+    under_load(programs, ANY_KILLS, 1000, |agent, kill, _| {
         let victim =
             [Victim::Worker, Victim::Keeper, Victim::Both][(kill as usize + random.below(3)) % 3];
         pause(Duration::from_millis(random.below(250) as u64));
@@ -76,7 +87,7 @@ fn under_load(
     programs: &Programs,
     kills: u64,
     lines_per_kill: u64,
-    mut kill: impl FnMut(&mut Agent, u64),
+    mut kill: impl FnMut(&mut Agent, u64, &Path),
 ) -> Tally {
     let notes = tempfile::tempdir().expect("a temporary directory");
     let command = format!("{} writer {}", word(&programs.daemon), word(notes.path()));
@@ -84,7 +95,7 @@ fn under_load(
     let mut agent = Agent::started(programs, std::slice::from_ref(&writer));
     let before = agent.pids(SLOTS);
     for number in 0..kills {
-        kill(&mut agent, number);
+        kill(&mut agent, number, notes.path());
         if number % 2 == 0 && number + 1 < kills {
             // The next one comes while this one's work is being taken over.
             continue;

@@ -112,3 +112,34 @@ fn exits_read_back_and_go_with_their_record() {
     records.remove(pid);
     assert_eq!(records.read_exit(pid), None);
 }
+
+#[test]
+fn records_of_every_version_so_far_are_read_and_of_newer_ones_are_not() {
+    let recorded = include_str!("fixtures/v1");
+    let expected = RunRecord {
+        pid: Pid::from_raw(4711).unwrap(),
+        start_time: 987_654,
+        facts: facts(),
+    };
+    assert_eq!(RunRecord::parse(recorded), Ok(expected.clone()));
+    let with_more = format!("{recorded}a_key_of_later=x\n");
+    assert_eq!(RunRecord::parse(&with_more), Ok(expected));
+
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::open(dir.path().to_owned()).unwrap();
+    std::fs::write(dir.path().join("4711"), recorded).unwrap();
+    assert!(matches!(
+        &records.read_all().unwrap()[..],
+        [Found::Record(_)]
+    ));
+    let newer = recorded.replace("version=1", "version=2");
+    std::fs::write(dir.path().join("4712"), &newer).unwrap();
+    let refused = records.read_all().unwrap_err().to_string();
+    assert!(
+        refused.contains("format version 2") && refused.contains("4712"),
+        "{refused}"
+    );
+    // Torn it says nothing, not even a version.
+    std::fs::write(dir.path().join("4712"), &newer[..newer.len() - 1]).unwrap();
+    assert_eq!(records.read_all().unwrap().len(), 2);
+}
