@@ -23,6 +23,10 @@ fn with_points() -> Programs {
     }
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures belong to the test's own output"
+)]
 fn prove(promise: Promise, programs: &Programs, trials: u64, lanes: usize) -> Tally {
     let plan = Plan {
         seed: Random::seeded().seed(),

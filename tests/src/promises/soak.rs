@@ -127,3 +127,54 @@ fn write(path: &Path, progress: &Progress) -> Result<()> {
         .and_then(|()| std::fs::rename(&temporary, path))
         .with_context(|| format!("write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(resume: &Path, promise: Promise, seed: Option<u64>) -> Order {
+        Order {
+            promise,
+            count: 3 * promise.trials_per_round(),
+            seed,
+            resume: Some(resume.to_owned()),
+            minutes: None,
+            lanes: 1,
+        }
+    }
+
+    #[test]
+    fn what_was_done_before_counts_and_is_no_other_promises() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("progress");
+        // Every round is done already, so no program is needed.
+        let programs = Programs {
+            agent: "/none".into(),
+            daemon: "/none".into(),
+            previous: None,
+        };
+        let former = Progress {
+            promise: "P3".to_owned(),
+            seed: 77,
+            rounds: 3,
+            tally: Tally {
+                trials: 150,
+                lines: 150,
+                runs: 150,
+            },
+        };
+        write(&file, &former).unwrap();
+        let run = |promise, seed| soak(&order(&file, promise, seed), &programs, &|_| {});
+        let figures = run(Promise::P3, None).unwrap();
+        assert!(figures.starts_with("P3: n = 150: 150 of 150") && figures.contains("seed 77"));
+        let other = run(Promise::P1, None).unwrap_err().to_string();
+        assert_eq!(other, "--resume: the file is of P3, not of P1");
+        let other = run(Promise::P3, Some(5)).unwrap_err().to_string();
+        assert_eq!(other, "--seed: the file of --resume has seed 77");
+        std::fs::write(&file, "{").unwrap();
+        assert!(
+            run(Promise::P3, None).is_err(),
+            "a torn file is no beginning"
+        );
+    }
+}
