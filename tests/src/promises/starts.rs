@@ -39,6 +39,9 @@ pub const POINTS: &[&str] = &[
 ];
 /// Kills of one round, all at one place.
 pub(super) const KILLS: u64 = 20;
+/// How long a helper lingers whose worker was killed, in milliseconds: not at all, or until the next worker looks for it, or
+/// longer than that one waits.
+const LINGERS: [u64; 3] = [0, 700, 2500];
 /// Instances that end and start all the time.
 const SLOTS: usize = 4;
 
@@ -91,7 +94,8 @@ fn cut_off(agent: &mut Agent, point: &str, random: &mut Random) {
         (false, false) => worker.pid,
     };
     let (armed, fail) = (agent.path("run/armed"), agent.path("run/fail").join(point));
-    fs::write(&armed, victim.to_string()).expect("write whom to kill");
+    let linger = LINGERS[random.below(3)];
+    fs::write(&armed, format!("{victim} {linger}")).expect("write whom to kill");
     fs::rename(&armed, &fail).expect("arm it");
     eventually(&format!("somebody comes by {point}"), || {
         // Who takes over comes by; if nothing ran just then, the next one does.
