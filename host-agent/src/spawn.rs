@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_keeper::protocol::RunKey;
+use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{StartFailure, StartStep};
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::sync::mpsc;
@@ -147,6 +148,7 @@ fn work(ground: &Ground, inbox: &Mutex<Receiver<StartOrder>>, done: &mpsc::Sende
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(order) = next else { return };
         let result = start::start(ground, &order).map(Box::new);
+        fail_point(ground.records.dir(), "start-done");
         let run = order.run;
         if done.blocking_send(Started { run, result }).is_err() {
             return;

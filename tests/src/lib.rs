@@ -5,6 +5,7 @@ pub mod daemons;
 pub mod machine;
 pub mod namespace;
 pub mod php;
+pub mod promises;
 pub mod random;
 pub mod world;
 

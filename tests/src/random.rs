@@ -18,6 +18,13 @@ impl Random {
         Self { seed, state: seed }
     }
 
+    /// One that repeats what another one with this seed did; 0 counts as 1.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let seed = seed.max(1);
+        Self { seed, state: seed }
+    }
+
     /// What it began with.
     #[must_use]
     pub fn seed(&self) -> u64 {

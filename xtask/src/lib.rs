@@ -5,6 +5,7 @@ pub mod bench;
 pub mod build;
 pub mod down;
 pub mod runner;
+pub mod soak;
 pub mod test;
 pub mod tidy;
 pub mod up;

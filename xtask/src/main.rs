@@ -28,6 +28,8 @@ enum Command {
     Tidy,
     /// Measures us beside a floor and beside peers, in one run.
     Bench(xtask::bench::Args),
+    /// Proves one promise of docs/promises.md for as long as you like.
+    Soak(xtask::soak::Args),
     /// Builds the programs and prints the directory they are in.
     Build {
         /// Optimised.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Down(args) => xtask::down::run(&args),
         Command::Test(args) => xtask::test::run(&args),
         Command::Bench(args) => xtask::bench::run(&args),
+        Command::Soak(args) => xtask::soak::run(&args),
         Command::Tidy => xtask::tidy::run(),
         Command::Build { release } => {
             let profile = if release {

@@ -24,6 +24,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sudo", "/usr/bin/sudo"),
     ("util-linux", "/usr/bin/unshare"),
     ("npm", "/usr/bin/npm"),
+    (
+        "libfaketime",
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    ),
 ];
 
 /// What `test` takes.

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 
+use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::process::start_time;
 use rustix::fs::{Mode, OFlags, openat, renameat};
 use rustix::process::getpid;
 
 /// Writes `<pid>` into the directory: pid, start time, then the worker's lines. Whole or not at all, but not forced to
 /// disk: it means nothing after a reboot.
-pub(crate) fn write(records: OwnedFd, lines: &str) -> io::Result<()> {
+pub(crate) fn write(records: BorrowedFd<'_>, lines: &str) -> io::Result<()> {
     let pid = getpid();
     let started = start_time(pid)?;
     let pid = pid.as_raw_nonzero();
@@ -18,8 +19,9 @@ pub(crate) fn write(records: OwnedFd, lines: &str) -> io::Result<()> {
 
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&records, &*tmp, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = openat(records, &*tmp, flags, Mode::RUSR | Mode::WUSR)?;
     let text = format!("pid={pid}\nstart_time={started}\n{lines}");
     File::from(file).write_all(text.as_bytes())?;
-    Ok(renameat(&records, &*tmp, &records, &*name)?)
+    fail_point(records, "exec-written");
+    Ok(renameat(records, &*tmp, records, &*name)?)
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::identity::become_user;
 use host_agent_sys::orders::{ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
 use host_agent_sys::process::close_on_exec_from;
@@ -27,10 +28,13 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
 
     let orders = read_sealed(orders).map_err(at(StartStep::Orders))?;
     // From here on whoever is killed, this process can be found again.
-    record::write(records, &orders.record).map_err(at(StartStep::Record))?;
+    fail_point(records.as_fd(), "exec-orders");
+    record::write(records.as_fd(), &orders.record).map_err(at(StartStep::Record))?;
+    fail_point(records.as_fd(), "exec-recorded");
     close_on_exec_from(ORDERS_FD).map_err(at(StartStep::Session))?;
     signals::reset().map_err(at(StartStep::Session))?;
     setsid().map_err(|error| failed(StartStep::Session, &error.into()))?;
+    fail_point(records.as_fd(), "exec-session");
     ordinary_priority().map_err(at(StartStep::Priority))?;
     limit_files(&orders).map_err(at(StartStep::Nofile))?;
     umask(Mode::from_bits_truncate(orders.umask));
@@ -38,6 +42,7 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
     become_user(orders.uid, orders.gid, &orders.groups).map_err(at(StartStep::User))?;
     // As the user, so that its own rights decide.
     chdir(&orders.directory).map_err(|error| failed(StartStep::Chdir, &error.into()))?;
+    fail_point(records.as_fd(), "exec-program");
     let error = program::execute(&orders.argv, &orders.env);
     Err(failed(StartStep::Exec, &error))
 }

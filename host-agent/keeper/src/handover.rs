@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_every_version_so_far_are_read_and_of_newer_ones_are_not() {
+        let recorded = include_str!("fixtures/handover-v1");
+        let found = parse(recorded).unwrap();
+        let dirs: [PathBuf; 2] = ["/var/lib/zhylon-agent".into(), "/run/zhylon-agent".into()];
+        assert_eq!((found.dirs, found.locks, found.listener), (dirs, [3, 4], 5));
+        let fifos = found.fifos.iter();
+        let fifos: Vec<_> = fifos
+            .map(|(run, fd)| (run.index, run.generation, *fd))
+            .collect();
+        assert_eq!(fifos, [(0, 1_000_000_003, 9), (1, 1_000_000_004, 11)]);
+        assert!(parse(&recorded.replacen("keeper 1", "keeper 2", 1)).is_none());
+    }
+
+    #[test]
     fn a_program_that_is_not_there_changes_nothing() {
         let fd = || OwnedFd::from(File::open("/dev/null").unwrap());
         let left = Handover {

@@ -14,6 +14,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::signal::StopSignal;
 
+mod same;
+
 /// Version of the format. A record of another one can not be acted on.
 const VERSION: &str = "1";
 /// A longer file is no record: the longest holds a cgroup path and a dozen short lines.
@@ -125,8 +127,16 @@ impl RunRecord {
     pub(crate) fn open_process(&self) -> Option<OwnedFd> {
         // The order matters: once the pidfd is open the pid can not pass to another process unseen.
         let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).ok()?;
-        (start_time(self.pid).ok()? == self.start_time).then_some(pidfd)
+        let is_it = start_time(self.pid).ok()? == self.start_time
+            && same::is_the_runs(self.pid, &self.facts);
+        is_it.then_some(pidfd)
     }
+}
+
+/// The version of a whole record that is not ours to read. Within a version keys are only added.
+fn newer_version(text: &str) -> Option<u32> {
+    let version = Fields { text }.number::<u32>("version").ok();
+    version.filter(|version| text.ends_with('\n') && version.to_string() != VERSION)
 }
 
 /// A pid from text. (`Pid::from_raw` panics at what no pid can be.)
@@ -183,7 +193,8 @@ impl Records {
     /// Every record; half-written temporary files are removed on the way.
     ///
     /// # Errors
-    /// When the directory can not be read.
+    /// When the directory can not be read, or a newer agent wrote a record: what that means nobody here knows, so nothing
+    /// may be done to anything.
     pub(crate) fn read_all(&self) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -192,7 +203,14 @@ impl Records {
             if name.parse::<u32>().is_err() {
                 continue;
             }
-            let record = read_short(&entry.path())
+            let text = read_short(&entry.path());
+            if let Some(version) = text.as_ref().ok().and_then(|text| newer_version(text)) {
+                return Err(io::Error::other(format!(
+                    "run record {name} has format version {version}, this agent knows {VERSION}: use the agent that \
+                     wrote it; what runs is left alone"
+                )));
+            }
+            let record = text
                 .map_err(|error| error.to_string())
                 .and_then(|text| RunRecord::parse(&text));
             found.push(match record {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
+use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{
     HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
 };
@@ -34,12 +35,16 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What was tried and the system's error, for people.
 pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartError> {
+    let reached = |step| fail_point(ground.records.dir(), step);
+    reached("start-begun");
     let account = allowed_user(&ground.users, &ground.policy, &order.spec)?;
+    reached("start-user");
     let fifo = ground
         .fifos
         .make(&order.run, &account.owner)
         .map_err(|error| other(format!("log pipe: {error}")))?;
     let name = fifo.name.clone();
+    reached("start-fifo");
     start_with(ground, order, &account, fifo).inspect_err(|_| {
         ground.fifos.remove(&name);
         // If the keeper does not hear it, it holds an empty pipe until it does not matter.
@@ -55,6 +60,7 @@ fn start_with(
 ) -> Result<Born, StartError> {
     hold(&ground.keeper, &order.run, fifo.reader.as_fd())
         .map_err(|error| other(format!("log pipe: the keeper does not take it: {error}")))?;
+    fail_point(ground.records.dir(), "start-held");
     let leaf = match &ground.cgroups {
         Some(cgroups) => Some(
             cgroups
@@ -64,6 +70,7 @@ fn start_with(
         None => None,
     };
     let (leaf, dir) = leaf.unzip();
+    fail_point(ground.records.dir(), "start-leaf");
     let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
     orders
         .and_then(|orders| {
@@ -130,9 +137,11 @@ fn launch(
     orders: &Orders,
 ) -> io::Result<Born> {
     let memfd = to_sealed_memfd(orders)?;
+    fail_point(ground.records.dir(), "start-orders");
     let (status, told) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&status, OFlags::NONBLOCK)?;
     let [out, err] = fifo.writers;
+    fail_point(ground.records.dir(), "start-pipe");
     let child = spawn(&Spawn {
         exe: ground.helper.as_fd(),
         argv0: HELPER_NAME,
@@ -145,9 +154,13 @@ fn launch(
             (ground.records.dir(), RECORDS_FD),
         ],
     })?;
+    fail_point(ground.records.dir(), "start-cloned");
     let tree = match leaf {
         Some(leaf) => Tree::Leaf(leaf),
-        None => Tree::marked(child.pid, &order.run.slot),
+        None => {
+            let start_time = host_agent_sys::process::start_time(child.pid).ok();
+            Tree::marked(child.pid, start_time, &order.run.slot)
+        }
     };
     Ok(Born {
         pid: child.pid,

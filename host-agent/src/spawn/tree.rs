@@ -21,6 +21,8 @@ pub(crate) enum Tree {
     /// All in the main process's session, or marked by their environment.
     Marked {
         main: Pid,
+        /// Of the main process: once it is gone its pid, and with it a session of that number, can be a stranger's.
+        start_time: Option<u64>,
         marker: Vec<u8>,
         /// How often in a row nothing was found: a process that forks while we walk can hide once.
         empty_scans: u32,
@@ -32,15 +34,16 @@ impl Tree {
     pub(crate) fn of(record: &RunRecord) -> Self {
         match &record.facts.cgroup {
             Some(path) => Self::Leaf(Leaf::at(path.clone())),
-            None => Self::marked(record.pid, &record.facts.run.slot),
+            None => Self::marked(record.pid, Some(record.start_time), &record.facts.run.slot),
         }
     }
 
     /// The tree of a run that has no cgroup.
-    pub(crate) fn marked(main: Pid, slot: &Slot) -> Self {
+    pub(crate) fn marked(main: Pid, start_time: Option<u64>, slot: &Slot) -> Self {
         let marker = format!("{MARKER}={}", name::instance(&slot.daemon, slot.index));
         Self::Marked {
             main,
+            start_time,
             marker: marker.into_bytes(),
             empty_scans: 0,
         }
@@ -52,10 +55,11 @@ impl Tree {
             Self::Leaf(leaf) => leaf.is_empty(),
             Self::Marked {
                 main,
+                start_time,
                 marker,
                 empty_scans,
             } => {
-                if members(*main, marker).is_empty() {
+                if members(session(*main, *start_time), marker).is_empty() {
                     *empty_scans += 1;
                 } else {
                     *empty_scans = 0;
@@ -69,7 +73,12 @@ impl Tree {
     pub(crate) fn signal(&self, signal: Signal) {
         match self {
             Self::Leaf(leaf) => leaf.signal(signal),
-            Self::Marked { main, marker, .. } => signal_members(*main, marker, signal),
+            Self::Marked {
+                main,
+                start_time,
+                marker,
+                ..
+            } => signal_members(session(*main, *start_time), marker, signal),
         }
     }
 
@@ -77,46 +86,53 @@ impl Tree {
     pub(crate) fn kill(&self) {
         match self {
             Self::Leaf(leaf) => leaf.kill(),
-            Self::Marked { main, marker, .. } => signal_members(*main, marker, Signal::KILL),
+            Self::Marked { .. } => self.signal(Signal::KILL),
         }
     }
 }
 
-fn signal_members(main: Pid, marker: &[u8], signal: Signal) {
-    for pid in members(main, marker) {
+/// The session of the main process, if its number is not a stranger's by now.
+fn session(main: Pid, start_time: Option<u64>) -> Option<Pid> {
+    let now = host_agent_sys::process::start_time(main);
+    let is_a_strangers = now.is_ok_and(|now| start_time.is_some_and(|then| then != now));
+    (!is_a_strangers).then_some(main)
+}
+
+fn signal_members(session: Option<Pid>, marker: &[u8], signal: Signal) {
+    for pid in members(session, marker) {
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             continue;
         };
         // Its pid may have become a stranger's before the pidfd was open.
-        if is_member(pid, main, marker) {
+        if is_member(pid, session, marker) {
             let _ = pidfd_send_signal(&pidfd, signal);
         }
     }
 }
 
-fn members(main: Pid, marker: &[u8]) -> Vec<Pid> {
+fn members(session: Option<Pid>, marker: &[u8]) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .flatten()
         .filter_map(|entry| pid_of(entry.file_name().to_str()?))
-        .filter(|pid| is_member(*pid, main, marker))
+        .filter(|pid| is_member(*pid, session, marker))
         .collect()
 }
 
 /// Zombies are no members: they run no more, and their parents may take their time.
-fn is_member(pid: Pid, main: Pid, marker: &[u8]) -> bool {
+fn is_member(pid: Pid, session: Option<Pid>, marker: &[u8]) -> bool {
     let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let Some((state, session)) = state_and_session(&stat) else {
+    let Some((state, own)) = state_and_session(&stat) else {
         return false;
     };
     if matches!(state, 'Z' | 'X') {
         return false;
     }
-    session == main.as_raw_nonzero().get()
+    session.is_some_and(|session| session.as_raw_nonzero().get() == own)
         || std::fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == marker))
 }
@@ -150,13 +166,13 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid::from_child(&main);
-        let mut tree = Tree::marked(pid, &slot);
+        let mut tree = Tree::marked(pid, None, &slot);
         let Tree::Marked { marker, .. } = &tree else {
             unreachable!()
         };
         let marker = marker.clone();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while members(pid, &marker).len() < 2 {
+        while members(Some(pid), &marker).len() < 2 {
             assert!(std::time::Instant::now() < deadline, "both are members");
             std::thread::yield_now();
         }
@@ -170,7 +186,7 @@ mod tests {
             daemon: zhylon_shared::id::DaemonId::random().unwrap(),
             index: 0,
         };
-        let mut none = Tree::marked(pid, &stranger);
+        let mut none = Tree::marked(pid, None, &stranger);
         assert!(!none.is_gone(), "one look is not enough");
         assert!(none.is_gone());
     }

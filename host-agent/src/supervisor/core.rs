@@ -9,6 +9,7 @@ use std::time::Instant;
 use host_agent_engine::Engine;
 use host_agent_engine::input::{DesiredDaemon, Input, Past, Run, Ticket};
 use host_agent_keeper::protocol::ToWorker;
+use host_agent_sys::fail_point::fail_point;
 use rustix::process::Pid;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -320,6 +321,7 @@ impl Core {
                 return Ok(());
             }
         };
+        fail_point(self.ground.records.dir(), "spawned");
         // Its number may have been another's, whose log is not written out yet.
         self.ground.records.remove_exit(born.pid);
         let main = Main::Starting {
@@ -335,6 +337,7 @@ impl Core {
             .wake_at(&run, Some(Instant::now() + START_DEADLINE));
         self.own(run.slot.daemon, born.owner);
         self.logs.attach(run, born.fifo);
+        fail_point(self.ground.records.dir(), "spawned-watched");
         Ok(())
     }
 }

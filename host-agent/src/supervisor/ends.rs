@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use host_agent_engine::input::{Exit, Input, Run};
 use host_agent_keeper::protocol::ExitStatus;
+use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{StartFailure, StartStep};
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
@@ -61,6 +62,7 @@ impl Core {
         if let Some(live) = self.runs.get_mut(&run)
             && !std::mem::replace(&mut live.announced, true)
         {
+            fail_point(self.ground.records.dir(), "spawned-runs");
             let pid = live.pid.as_raw_nonzero().get();
             self.inputs.push_back(Input::Spawned { run, pid });
         }
@@ -92,12 +94,15 @@ impl Core {
                 Exit::Unknown
             }
         };
+        fail_point(self.ground.records.dir(), "ended-seen");
         // Recorded, and only then reaped: whoever is killed in between, the end is known once.
         let recorded = self.ground.records.write_exit(live.pid, exit);
         if let Err(error) = recorded {
             tracing::error!(%error, ?run, "an end could not be recorded");
         }
+        fail_point(self.ground.records.dir(), "ended-recorded");
         let _ = waitid(WaitId::PidFd(pidfd.as_fd()), look);
+        fail_point(self.ground.records.dir(), "ended-reaped");
         self.main_ended(run, exit);
     }
 
@@ -224,11 +229,13 @@ impl Core {
         let Some(live) = self.runs.remove(&run) else {
             return;
         };
+        fail_point(self.ground.records.dir(), "over");
         self.ground.fifos.remove(&live.fifo);
         self.send(Unsent::Drop(run));
         if let Tree::Leaf(leaf) = &live.tree {
             leaf.remove();
         }
+        fail_point(self.ground.records.dir(), "over-removed");
         self.over.push((live.pid, run));
     }
 

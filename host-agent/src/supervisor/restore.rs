@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host_agent_engine::input::{Adopted, DesiredDaemon, Exit, Hold, Input, Past, Run};
+use host_agent_sys::fail_point::fail_point;
 
 use super::clock;
 use super::core::Core;
@@ -155,6 +156,7 @@ impl Core {
     pub(super) fn take_over(&mut self, found: &Found) -> io::Result<()> {
         let record = &found.record;
         let run = record.facts.run;
+        fail_point(self.ground.records.dir(), "adopt-found");
         self.events.found(run);
         let pidfd: Option<OwnedFd> = match found.process {
             Ok(()) => record.open_process(),
@@ -184,6 +186,7 @@ impl Core {
             _ => {}
         }
         self.find_owner(run, record.facts.uid, Duration::ZERO);
+        fail_point(self.ground.records.dir(), "adopt-watched");
         Ok(())
     }
 

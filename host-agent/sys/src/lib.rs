@@ -8,6 +8,7 @@
 )]
 
 pub mod exec;
+pub mod fail_point;
 pub mod identity;
 pub mod orders;
 pub mod peer;

@@ -59,18 +59,36 @@ fn every_cut_and_every_strange_value_is_refused() {
 }
 
 #[test]
-fn a_process_is_known_by_pid_and_start_time_together() {
-    let me = rustix::process::getpid();
-    let mut record = RunRecord {
-        pid: me,
-        start_time: start_time(me).unwrap(),
-        facts: facts(),
+fn a_process_is_known_by_pid_start_time_and_home_together() {
+    let mut child = std::process::Command::new("setsid")
+        .args(["sleep", "1000"])
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_child(&child);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while rustix::process::getsid(Some(pid)) != Ok(pid) {
+        assert!(std::time::Instant::now() < deadline, "a session of its own");
+        std::thread::yield_now();
+    }
+    let here = RunRecord {
+        pid,
+        start_time: start_time(pid).unwrap(),
+        facts: RunFacts {
+            cgroup: None,
+            ..facts()
+        },
     };
-    assert!(record.open_process().is_some());
-    record.start_time += 1;
-    assert!(
-        record.open_process().is_none(),
-        "a reused pid is a stranger"
+    let mut earlier = here.clone();
+    earlier.start_time -= 1;
+    let mut elsewhere = here.clone();
+    elsewhere.facts = facts();
+    let known = [&here, &earlier, &elsewhere].map(|record| record.open_process().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(
+        known,
+        [true, false, false],
+        "same, another start, another cgroup"
     );
 }
 
@@ -93,4 +111,35 @@ fn exits_read_back_and_go_with_their_record() {
     );
     records.remove(pid);
     assert_eq!(records.read_exit(pid), None);
+}
+
+#[test]
+fn records_of_every_version_so_far_are_read_and_of_newer_ones_are_not() {
+    let recorded = include_str!("fixtures/v1");
+    let expected = RunRecord {
+        pid: Pid::from_raw(4711).unwrap(),
+        start_time: 987_654,
+        facts: facts(),
+    };
+    assert_eq!(RunRecord::parse(recorded), Ok(expected.clone()));
+    let with_more = format!("{recorded}a_key_of_later=x\n");
+    assert_eq!(RunRecord::parse(&with_more), Ok(expected));
+
+    let dir = tempfile::tempdir().unwrap();
+    let records = Records::open(dir.path().to_owned()).unwrap();
+    std::fs::write(dir.path().join("4711"), recorded).unwrap();
+    assert!(matches!(
+        &records.read_all().unwrap()[..],
+        [Found::Record(_)]
+    ));
+    let newer = recorded.replace("version=1", "version=2");
+    std::fs::write(dir.path().join("4712"), &newer).unwrap();
+    let refused = records.read_all().unwrap_err().to_string();
+    assert!(
+        refused.contains("format version 2") && refused.contains("4712"),
+        "{refused}"
+    );
+    // Torn it says nothing, not even a version.
+    std::fs::write(dir.path().join("4712"), &newer[..newer.len() - 1]).unwrap();
+    assert_eq!(records.read_all().unwrap().len(), 2);
 }

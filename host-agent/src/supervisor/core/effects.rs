@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use host_agent_engine::effect::Effect;
+use host_agent_sys::fail_point::fail_point;
 use rustix::process::Signal;
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::spec::{DaemonSpec, SpecDraft};
@@ -35,6 +36,7 @@ impl Core {
                 spec,
                 restart_generation,
             } => {
+                fail_point(self.ground.records.dir(), "spawn-decided");
                 let order = StartOrder {
                     run,
                     spec,

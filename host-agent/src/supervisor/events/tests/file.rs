@@ -252,3 +252,22 @@ fn an_end_that_was_not_told_is_told_by_the_next_worker() {
     let told = all(&next);
     assert_eq!((told.len(), told[0].generation), (1, 8));
 }
+
+#[test]
+fn files_of_every_version_so_far_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("events");
+    std::fs::write(&path, include_str!("../fixtures/v1")).unwrap();
+    let events = Events::open(&path, "fd9d65f9-ade3-449f-9732-64a8e8fa2388", 2).unwrap();
+    let left = all(&events);
+    let sequences: Vec<u64> = left.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, [1_000_000_002, 1_000_000_003]);
+    assert_eq!(
+        (left[0].by.as_str(), left[0].message.as_str()),
+        ("root (uid 0)", "STOPPED")
+    );
+    assert_eq!(
+        (left[1].instance, left[1].message.as_str()),
+        (Some(0), "signal 9")
+    );
+}
