@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use host_agent_sys::identity::become_user;
-use host_agent_sys::orders::{ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
-use host_agent_sys::process::close_on_exec_from;
+use host_agent_sys::orders::{CGROUP_FD, ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
+use host_agent_sys::process::{close_on_exec_from, inherited_fd};
 use host_agent_sys::signals;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, chdir, setpriority_process, setrlimit, setsid, umask};
@@ -26,6 +26,10 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
     let at = |step| move |error: io::Error| failed(step, &error);
 
     let orders = read_sealed(orders).map_err(at(StartStep::Orders))?;
+    if orders.join_cgroup {
+        // Before the record: what is recorded can be killed by its cgroup.
+        join_cgroup().map_err(at(StartStep::Cgroup))?;
+    }
     // From here on whoever is killed, this process can be found again.
     record::write(records, &orders.record).map_err(at(StartStep::Record))?;
     close_on_exec_from(ORDERS_FD).map_err(at(StartStep::Session))?;
@@ -40,6 +44,11 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
     chdir(&orders.directory).map_err(|error| failed(StartStep::Chdir, &error.into()))?;
     let error = program::execute(&orders.argv, &orders.env);
     Err(failed(StartStep::Exec, &error))
+}
+
+/// Only where the kernel could not start this process in its cgroup.
+fn join_cgroup() -> io::Result<()> {
+    File::from(inherited_fd(CGROUP_FD)?).write_all(b"0")
 }
 
 /// The agent's own protection from the out-of-memory killer and its niceness are not for daemons.

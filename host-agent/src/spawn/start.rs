@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_sys::orders::{
-    HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
+    CGROUP_FD, HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
 };
 use host_agent_sys::spawn::{Spawn, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::cgroup::Leaf;
+use super::cgroup::{Leaf, Way};
 use super::fifo::Fifo;
 use super::program::{allowed_user, directory, other};
 use super::record::RunFacts;
@@ -63,17 +63,18 @@ fn start_with(
         ),
         None => None,
     };
-    let (leaf, dir) = leaf.unzip();
+    let (leaf, way) = leaf.unzip();
     let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
     orders
-        .and_then(|orders| {
+        .and_then(|mut orders| {
+            orders.join_cgroup = matches!(way, Some(Way::Joins(_)));
             launch(
                 ground,
                 order,
                 account,
                 fifo,
                 leaf.clone(),
-                dir.as_ref(),
+                way.as_ref(),
                 &orders,
             )
             .map_err(|error| other(format!("start zhylon-exec: {error}")))
@@ -109,6 +110,7 @@ fn orders(
     let argv = spec.argv().iter().map(|word| CString::new(word.as_str()));
     Ok(Orders {
         record: facts.template(),
+        join_cgroup: false,
         uid: owner.uid,
         gid: owner.gid,
         groups: owner.groups.clone(),
@@ -126,24 +128,31 @@ fn launch(
     account: &Account,
     fifo: Fifo,
     leaf: Option<Leaf>,
-    dir: Option<&std::os::fd::OwnedFd>,
+    way: Option<&Way>,
     orders: &Orders,
 ) -> io::Result<Born> {
     let memfd = to_sealed_memfd(orders)?;
     let (status, told) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&status, OFlags::NONBLOCK)?;
     let [out, err] = fifo.writers;
+    let mut fds = vec![
+        (out.as_fd(), 1),
+        (err.as_fd(), 2),
+        (memfd.as_fd(), ORDERS_FD),
+        (told.as_fd(), STATUS_FD),
+        (ground.records.dir(), RECORDS_FD),
+    ];
+    let mut cgroup = None;
+    match way {
+        Some(Way::Born(dir)) => cgroup = Some(dir.as_fd()),
+        Some(Way::Joins(procs)) => fds.push((procs.as_fd(), CGROUP_FD)),
+        None => {}
+    }
     let child = spawn(&Spawn {
         exe: ground.helper.as_fd(),
         argv0: HELPER_NAME,
-        cgroup: dir.map(|dir| dir.as_fd()),
-        fds: &[
-            (out.as_fd(), 1),
-            (err.as_fd(), 2),
-            (memfd.as_fd(), ORDERS_FD),
-            (told.as_fd(), STATUS_FD),
-            (ground.records.dir(), RECORDS_FD),
-        ],
+        cgroup,
+        fds: &fds,
     })?;
     let tree = match leaf {
         Some(leaf) => Tree::Leaf(leaf),

@@ -9,6 +9,8 @@
 
 pub mod exec;
 pub mod identity;
+#[cfg(test)]
+mod older_kernel;
 pub mod orders;
 pub mod peer;
 pub mod process;
