@@ -9,6 +9,7 @@ mod e2e {
     mod holds;
     mod laravel;
     mod local_door;
+    mod older_kernel;
     mod reactphp;
     mod schema;
     mod survival;
