@@ -36,6 +36,7 @@ use clap::{Args, Parser, Subcommand};
 use zhylon_shared::telemetry::LogFormat;
 
 use self::config::{Caller, InvalidConfig, Overrides, Settings};
+use self::spawn::users::look_up::is_asked_for;
 
 /// Exit code for a configuration that is not usable (`EX_CONFIG`): starting again changes nothing.
 const BAD_CONFIG: u8 = 78;
@@ -111,6 +112,12 @@ pub fn main() -> ExitCode {
     // Its arguments are not ours to read: it has options of the same names.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == CLIENT) {
         return supervisorctl::main(args.skip(1));
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| is_asked_for(&arg))
+    {
+        return spawn::users::look_up::main();
     }
     let cli = Cli::parse();
     let caller = Caller::current();

@@ -21,6 +21,7 @@ use zhylon_shared::spec::DaemonSpec;
 use self::cgroup::Cgroups;
 use self::fifo::Fifos;
 pub(crate) use self::helper::Helper;
+use self::parked::Parked;
 use self::record::Records;
 use self::tree::Tree;
 use self::users::Users;
@@ -31,6 +32,7 @@ pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod fifo;
 mod helper;
+mod parked;
 pub(crate) mod program;
 pub(crate) mod record;
 mod start;
@@ -126,9 +128,11 @@ impl Spawners {
     pub(crate) fn start(ground: &Arc<Ground>, done: &mpsc::Sender<Started>) -> io::Result<Self> {
         let (queue, inbox) = sync_channel(STARTS_MAX);
         let inbox = Arc::new(Mutex::new(inbox));
+        let parked = Arc::new(Parked::new(queue.clone()));
         for _ in 0..SPAWNERS {
             let (ground, inbox, done) = (Arc::clone(ground), Arc::clone(&inbox), done.clone());
-            crate::vital::spawn("spawner", move || work(&ground, &inbox, &done))?;
+            let parked = Arc::clone(&parked);
+            crate::vital::spawn("spawner", move || work(&ground, &inbox, &parked, &done))?;
         }
         Ok(Self { queue })
     }
@@ -142,10 +146,18 @@ impl Spawners {
     }
 }
 
-fn work(ground: &Ground, inbox: &Mutex<Receiver<StartOrder>>, done: &mpsc::Sender<Started>) {
+fn work(
+    ground: &Arc<Ground>,
+    inbox: &Mutex<Receiver<StartOrder>>,
+    parked: &Arc<Parked>,
+    done: &mpsc::Sender<Started>,
+) {
     loop {
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(order) = next else { return };
+        let Some(order) = parked.pass(ground, order) else {
+            continue;
+        };
         let result = start::start(ground, &order).map(Box::new);
         let run = order.run;
         if done.blocking_send(Started { run, result }).is_err() {

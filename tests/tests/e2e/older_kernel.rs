@@ -58,13 +58,11 @@ impl Unknown {
                 let has_it = SeccompCmpOp::MaskedEq(NOEXEC_SEAL);
                 (MEMFD_CREATE, condition(1, has_it, NOEXEC_SEAL), 22)
             }
-            Self::PeerPidfd => (
-                GETSOCKOPT,
-                condition(2, SeccompCmpOp::Eq, PEERPIDFD),
-                92,
-            ),
+            Self::PeerPidfd => (GETSOCKOPT, condition(2, SeccompCmpOp::Eq, PEERPIDFD), 92),
         };
-        let arch = std::env::consts::ARCH.try_into().expect("x86_64 or aarch64");
+        let arch = std::env::consts::ARCH
+            .try_into()
+            .expect("x86_64 or aarch64");
         SeccompFilter::new(
             [(call, rules)].into(),
             SeccompAction::Allow,
@@ -93,7 +91,12 @@ fn without<T: Send>(unknown: &[Unknown], body: impl FnOnce() -> T + Send) -> T {
         }
         body()
     };
-    std::thread::scope(|scope| scope.spawn(limited).join().expect("the older kernel's life"))
+    std::thread::scope(|scope| {
+        scope
+            .spawn(limited)
+            .join()
+            .expect("the older kernel's life")
+    })
 }
 
 /// How many filters a process is under.
@@ -102,7 +105,10 @@ fn filters(pid: i32) -> usize {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("Seccomp_filters:"));
-    line.expect("Linux 5.9 or later").trim().parse().expect("a number")
+    line.expect("Linux 5.9 or later")
+        .trim()
+        .parse()
+        .expect("a number")
 }
 
 fn has_cgroups() -> bool {
@@ -131,7 +137,10 @@ fn on_linux_5_4_daemons_live_as_on_any() {
         tree.stop_seconds = Some(1);
         let tree = world.create(tree).await.id;
         let planted = world
-            .create(draft_of("site2", "/bin/sh -c 'echo secret; exec sleep 1000'"))
+            .create(draft_of(
+                "site2",
+                "/bin/sh -c 'echo secret; exec sleep 1000'",
+            ))
             .await
             .id;
         let before = Watched::new(&world, &tree).await;
