@@ -7,6 +7,7 @@ mod e2e {
     mod events;
     mod first_minutes;
     mod holds;
+    mod hostile;
     mod laravel;
     mod local_door;
     mod older_kernel;
