@@ -89,9 +89,23 @@ enum Command {
     Upgrade,
     /// Check the configuration and print what it means
     CheckConfig,
+    /// Put the policy of the configuration in force; daemons that run are left alone
+    Reload,
+    /// Ask whose daemons this host runs
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The client of the local socket, as under the name `supervisorctl`
     #[command(name = CLIENT, disable_help_flag = true)]
     Supervisorctl,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Say whether a user may run daemons here, by which rule, and what to do if not. Exit code 1: it may not
+    Explain {
+        /// Name of a user of this host
+        user: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +154,10 @@ pub fn main() -> ExitCode {
         Command::Stop(Stop { daemons: _ }) => app::stop_daemons(&settings),
         Command::Upgrade => app::upgrade(&settings, cli.common.worker_args()),
         Command::CheckConfig => app::check_config(&settings, &caller),
+        Command::Reload => app::reload(&settings),
+        Command::Policy(PolicyCommand::Explain { user }) => {
+            app::explain_policy(&settings, &caller, &user)
+        }
         Command::Supervisorctl => Ok(supervisorctl::main(args.skip(1))),
     };
     done.unwrap_or_else(|error| {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
@@ -54,12 +54,25 @@ pub(crate) struct Ground {
     pub(crate) fifos: Fifos,
     /// `None`: this host (or this user) has none.
     pub(crate) cgroups: Option<Cgroups>,
-    pub(crate) policy: Policy,
+    /// In force from the next start on; what runs is left alone.
+    pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) users: Arc<Users>,
     pub(crate) boot_id: String,
     /// Limit of open files of every daemon: what the agent was born with.
     pub(crate) nofile: Option<(u64, u64)>,
     pub(crate) keeper: Arc<WorkerEnd>,
+}
+
+impl Ground {
+    /// The host's policy as it is now.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another policy in force.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
 }
 
 /// One start to make.

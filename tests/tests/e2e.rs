@@ -7,6 +7,7 @@ mod e2e {
     mod events;
     mod first_minutes;
     mod holds;
+    mod host_policy;
     mod hostile;
     mod laravel;
     mod local_door;

@@ -34,7 +34,15 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// What was tried and the system's error, for people.
 pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartError> {
-    let account = allowed_user(&ground.users, &ground.policy, &order.spec)?;
+    let policy = ground.policy();
+    let account = allowed_user(&ground.users, &policy, &order.spec)?;
+    if ground.fifos.count() >= policy.max_processes {
+        let most = policy.max_processes;
+        return Err(other(format!(
+            "this host's policy lets at most {most} processes of daemons run at a time; a person with root may raise \
+             `max_processes` under [policy] in the agent's configuration and run `host-agent reload`"
+        )));
+    }
     let fifo = ground
         .fifos
         .make(&order.run, &account.owner)

@@ -80,7 +80,7 @@ impl Queries {
         self.ask(
             Duration::ZERO,
             Some(place),
-            move |ground| check(&ground.users, &ground.policy, &spec),
+            move |ground| check(&ground.users, &ground.policy(), &spec),
             move |result| Answer::Checked {
                 daemon,
                 revision,
