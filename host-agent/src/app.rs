@@ -13,12 +13,14 @@ use crate::config::{Caller, Settings};
 use crate::{link, own_log};
 
 mod agent;
+mod doctor;
 mod policy;
 mod status;
 mod stop;
 mod upgrade;
 mod worker;
 
+pub(crate) use self::doctor::doctor;
 pub(crate) use self::policy::{explain_policy, reload};
 pub(crate) use self::status::status;
 pub(crate) use self::stop::stop_daemons;

@@ -83,6 +83,13 @@ enum Command {
     Enroll(app::Enroll),
     /// Say how the agent on this host is
     Status,
+    /// Look at everything the agent stands on, and say what is wrong, what that means and what to do. Exit code 1: something
+    /// is broken
+    Doctor {
+        /// `text` or `json`
+        #[arg(long, default_value = "text", value_name = "FORMAT")]
+        format: LogFormat,
+    },
     /// Stop what runs on this host
     Stop(Stop),
     /// Let the agent become the program that now lies in its place; daemons go on running
@@ -151,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Worker => app::worker(&settings, &caller),
         Command::Enroll(order) => app::enroll(&settings, &order),
         Command::Status => app::status(&settings, &caller),
+        Command::Doctor { format } => app::doctor(&settings, &caller, format),
         Command::Stop(Stop { daemons: _ }) => app::stop_daemons(&settings),
         Command::Upgrade => app::upgrade(&settings, cli.common.worker_args()),
         Command::CheckConfig => app::check_config(&settings, &caller),

@@ -4,6 +4,7 @@ mod e2e {
     mod bad_input;
     mod beside_supervisor;
     mod deploy_line;
+    mod doctor;
     mod events;
     mod first_minutes;
     mod holds;

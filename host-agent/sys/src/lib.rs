@@ -9,6 +9,7 @@
 
 pub mod exec;
 pub mod identity;
+pub mod kernel;
 #[cfg(test)]
 mod older_kernel;
 pub mod orders;

@@ -32,7 +32,7 @@ pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
     Ok(poll(&mut fds, Some(&now))? > 0)
 }
 
-fn by_kernel(socket: &impl AsFd) -> io::Result<OwnedFd> {
+pub(crate) fn by_kernel(socket: &impl AsFd) -> io::Result<OwnedFd> {
     let mut fd: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals of the size that is told.

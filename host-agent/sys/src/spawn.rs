@@ -74,7 +74,15 @@ pub struct Child {
 /// What clone3 or clone, duplicating the descriptors, or execveat said; then no child is left. EINVAL for `fds` out of bounds.
 pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
     let argv = [order.argv0.as_ptr(), ptr::null()];
-    launch(order.exe, &argv, &[ptr::null()], order.cgroup, order.fds)
+    let old_way = order.cgroup.is_none();
+    launch(
+        order.exe,
+        &argv,
+        &[ptr::null()],
+        order.cgroup,
+        order.fds,
+        old_way,
+    )
 }
 
 /// Starts the worker, as [`spawn`] does.
@@ -83,16 +91,18 @@ pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
 /// As [`spawn`].
 pub fn spawn_worker(order: &SpawnWorker<'_>) -> io::Result<Child> {
     let (argv, env) = (pointers(order.argv), pointers(order.env));
-    launch(order.exe, &argv, &env, None, order.fds)
+    launch(order.exe, &argv, &env, None, order.fds, true)
 }
 
-/// `argv` and `env` must end with a null pointer and point to strings that outlive the call.
+/// `argv` and `env` must end with a null pointer and point to strings that outlive the call. `old_way`: by `clone` where
+/// clone3 is unknown.
 fn launch(
     exe: BorrowedFd<'_>,
     argv: &[*const c_char],
     env: &[*const c_char],
     cgroup: Option<BorrowedFd<'_>>,
     fds: &[(BorrowedFd<'_>, RawFd)],
+    old_way: bool,
 ) -> io::Result<Child> {
     let mut moves = moves(fds)?;
     let stack = Stack::new()?;
@@ -113,7 +123,7 @@ fn launch(
     // `image::become_program` only, which never returns. No handler can run in it: every signal is blocked.
     let pid = unsafe {
         match clone3(cgroup, &stack, &mut pidfd, &image) {
-            refused if cgroup.is_none() && is_unknown(refused) => clone(&stack, &mut pidfd, &image),
+            refused if old_way && is_unknown(refused) => clone(&stack, &mut pidfd, &image),
             pid => pid,
         }
     };
@@ -190,15 +200,30 @@ fn is_unknown(result: isize) -> bool {
 /// # Errors
 /// When that can not be found out.
 pub fn can_spawn_into_cgroup() -> io::Result<bool> {
+    // It is no cgroup: who knows the flag says so.
+    refuses_null(true, libc::EBADF)
+}
+
+/// Whether clone3 works here with all we ask of it but a cgroup: Linux 5.5, and clone3 not forbidden. The child it makes
+/// ends before it is a program.
+///
+/// # Errors
+/// When that can not be found out.
+pub fn can_clone3() -> io::Result<bool> {
+    // It is no program: the child says so.
+    refuses_null(false, libc::EACCES)
+}
+
+/// Whether clone3 with `/dev/null` as the program (and as the cgroup) fails with `errno`, and not as an unknown call does.
+fn refuses_null(in_cgroup: bool, errno: i32) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
-    // It is no cgroup. Who knows the flag says so (EBADF); should a kernel not look, it is no program either (EACCES).
     let (fd, end) = (null.as_fd(), [ptr::null()]);
-    match launch(fd, &end, &end, Some(fd), &[]) {
+    match launch(fd, &end, &end, in_cgroup.then_some(fd), &[], false) {
         Ok(_) => Ok(false),
         Err(error) => match error.raw_os_error() {
-            Some(libc::EBADF) => Ok(true),
-            Some(errno) if is_unknown(-(errno as isize)) => Ok(false),
+            Some(found) if found == errno => Ok(true),
+            Some(found) if is_unknown(-(found as isize)) => Ok(false),
             _ => Err(error),
         },
     }
