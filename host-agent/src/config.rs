@@ -71,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) log: LogSettings,
     /// Where the file is (it may be absent), and what was laid above it: to read it again.
     source: Source,
+    /// What lets others than root decide what stands there; empty without root.
+    faults: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -105,11 +107,11 @@ impl Settings {
     ) -> Result<Self, InvalidConfig> {
         let default_file = caller.default_file();
         let path = file.unwrap_or(&default_file);
-        let text = match read(path) {
-            Ok((text, faults)) if faults.is_empty() || !caller.is_root() => text,
-            Ok((_, faults)) => return Err(InvalidConfig(faults)),
+        let (text, faults) = match read(path) {
+            Ok((text, faults)) if caller.is_root() => (text, faults),
+            Ok((text, _)) => (text, Vec::new()),
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                String::new()
+                (String::new(), Vec::new())
             }
             Err(error) => {
                 let text = format!("{}: {error}", path.display());
@@ -122,7 +124,11 @@ impl Settings {
         };
         let settings = Self::parse(&text, overrides, caller);
         settings
-            .map(|settings| Self { source, ..settings })
+            .map(|settings| Self {
+                source,
+                faults,
+                ..settings
+            })
             .map_err(|InvalidConfig(errors)| {
                 let place = path.display();
                 InvalidConfig(errors.iter().map(|e| format!("{place}: {e}")).collect())
@@ -135,7 +141,20 @@ impl Settings {
     /// Everything that is wrong with it now, at once.
     pub(crate) fn again(&self, caller: &Caller) -> Result<Self, InvalidConfig> {
         let Source { file, overrides } = self.source.clone();
-        Self::load(file.as_deref(), overrides, caller)
+        Self::load(file.as_deref(), overrides, caller)?.trusted()
+    }
+
+    /// These settings, if as root only root could have written them. What merely ends or shows an agent asks nobody: root
+    /// may do so with a user's own one.
+    ///
+    /// # Errors
+    /// Who else could have written them, and what to do.
+    pub(crate) fn trusted(self) -> Result<Self, InvalidConfig> {
+        if self.faults.is_empty() {
+            Ok(self)
+        } else {
+            Err(InvalidConfig(self.faults))
+        }
     }
 
     /// Where the file is, or would be.
@@ -207,6 +226,7 @@ impl Settings {
         }
         Ok(Self {
             source: Source::default(),
+            faults: Vec::new(),
             config,
             log: LogSettings {
                 format: overrides.log_format.or(format).unwrap_or_default(),

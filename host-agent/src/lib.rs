@@ -144,6 +144,10 @@ pub fn main() -> ExitCode {
     let caller = Caller::current();
     let common = &cli.common;
     let settings = Settings::load(common.config.as_deref(), common.overrides(), &caller);
+    let settings = match cli.command {
+        Command::Status | Command::Stop(_) => settings,
+        _ => settings.and_then(Settings::trusted),
+    };
     let settings = match settings {
         Ok(settings) => settings,
         Err(InvalidConfig(errors)) => {

@@ -143,7 +143,9 @@ fn a_file_others_could_write_is_refused_as_root_and_read_again_when_mended() {
     let path = dir.path().join("config.toml");
     std::fs::write(&path, "[policy]\nusers = ['anna']").unwrap();
     let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-    let load = |uid| Settings::load(Some(&path), Overrides::default(), &caller(uid));
+    let load = |uid| {
+        Settings::load(Some(&path), Overrides::default(), &caller(uid)).and_then(Settings::trusted)
+    };
     mode(0o666);
     let InvalidConfig(errors) = load(0).unwrap_err();
     assert!(errors[0].contains("config.toml: others than root may write to it (mode 0666)"));
