@@ -13,11 +13,15 @@ use crate::config::{Caller, Settings};
 use crate::{link, own_log};
 
 mod agent;
+mod doctor;
+mod policy;
 mod status;
 mod stop;
 mod upgrade;
 mod worker;
 
+pub(crate) use self::doctor::doctor;
+pub(crate) use self::policy::{explain_policy, reload};
 pub(crate) use self::status::status;
 pub(crate) use self::stop::stop_daemons;
 pub(crate) use self::upgrade::upgrade;
@@ -112,7 +116,9 @@ fn read_token(file: Option<&Path>) -> anyhow::Result<Secret> {
 /// When standard output is gone.
 pub(crate) fn check_config(settings: &Settings, caller: &Caller) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
+    writeln!(out, "configuration    {}", settings.file(caller).display())?;
     status::print_settings(&mut out, settings, caller)?;
+    policy::print_meaning(&mut out, &settings.config.policy)?;
     writeln!(out, "The configuration is good.")?;
     Ok(ExitCode::SUCCESS)
 }

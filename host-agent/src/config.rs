@@ -8,17 +8,18 @@ use toml::Table;
 use zhylon_shared::telemetry::LogFormat;
 
 pub(crate) use self::caller::Caller;
+pub(crate) use self::policy::Policy;
 use self::reader::Reader;
 
 mod caller;
+pub(crate) mod policy;
 mod reader;
+mod trust;
 
 /// Log filter when none is given.
 const DEFAULT_LOG_FILTER: &str = "info";
 /// Where Supervisor's clients look unless told otherwise (Debian's `supervisord.conf`).
 const SUPERVISORS_SOCKET: &str = "/run/supervisor.sock";
-/// Lowest uid that `home_users` covers: below it are system accounts.
-const FIRST_HOME_UID: u32 = 1000;
 /// A configuration of this size is a wrong file: it is refused unread.
 const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -56,15 +57,6 @@ impl Default for Operators {
     }
 }
 
-/// The host's own allow-list. The api-server can not change it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Policy {
-    /// These users, by name.
-    pub(crate) users: Vec<String>,
-    /// Also every user with uid ≥ 1000 and a home under /home.
-    pub(crate) home_users: bool,
-}
-
 /// How the agent writes its own log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogSettings {
@@ -77,6 +69,16 @@ pub(crate) struct LogSettings {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) log: LogSettings,
+    /// Where the file is (it may be absent), and what was laid above it: to read it again.
+    source: Source,
+    /// What lets others than root decide what stands there; empty without root.
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Source {
+    file: Option<PathBuf>,
+    overrides: Overrides,
 }
 
 /// What stands above the file. `None` leaves it to the file.
@@ -93,34 +95,6 @@ pub(crate) struct Overrides {
 #[error("{}", .0.join("\n"))]
 pub(crate) struct InvalidConfig(pub(crate) Vec<String>);
 
-impl Policy {
-    /// What this host allows to `caller`'s agent when the file says nothing.
-    fn default_of(caller: &Caller) -> Self {
-        if caller.is_root() {
-            Self {
-                users: vec![zhylon_shared::spec::DEFAULT_USER.to_owned()],
-                home_users: true,
-            }
-        } else {
-            Self::only(caller)
-        }
-    }
-
-    /// An agent without root can start processes as itself and nobody else.
-    fn only(caller: &Caller) -> Self {
-        Self {
-            users: vec![caller.name.clone()],
-            home_users: false,
-        }
-    }
-
-    /// Whether processes of this user may be started here.
-    pub(crate) fn allows(&self, name: &str, uid: u32, home: &Path) -> bool {
-        self.users.iter().any(|user| user == name)
-            || (self.home_users && uid >= FIRST_HOME_UID && home.starts_with("/home"))
-    }
-}
-
 impl Settings {
     /// Reads the file (the default one may be absent), lays `overrides` above it and checks all of it.
     ///
@@ -133,20 +107,62 @@ impl Settings {
     ) -> Result<Self, InvalidConfig> {
         let default_file = caller.default_file();
         let path = file.unwrap_or(&default_file);
-        let text = match read(path) {
-            Ok(text) => text,
+        let (text, faults) = match read(path) {
+            Ok((text, faults)) if caller.is_root() => (text, faults),
+            Ok((text, _)) => (text, Vec::new()),
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                String::new()
+                (String::new(), Vec::new())
             }
             Err(error) => {
                 let text = format!("{}: {error}", path.display());
                 return Err(InvalidConfig(vec![text]));
             }
         };
-        Self::parse(&text, overrides, caller).map_err(|InvalidConfig(errors)| {
-            let place = path.display();
-            InvalidConfig(errors.iter().map(|e| format!("{place}: {e}")).collect())
-        })
+        let source = Source {
+            file: file.map(Path::to_owned),
+            overrides: overrides.clone(),
+        };
+        let settings = Self::parse(&text, overrides, caller);
+        settings
+            .map(|settings| Self {
+                source,
+                faults,
+                ..settings
+            })
+            .map_err(|InvalidConfig(errors)| {
+                let place = path.display();
+                InvalidConfig(errors.iter().map(|e| format!("{place}: {e}")).collect())
+            })
+    }
+
+    /// Reads the same file again.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it now, at once.
+    pub(crate) fn again(&self, caller: &Caller) -> Result<Self, InvalidConfig> {
+        let Source { file, overrides } = self.source.clone();
+        Self::load(file.as_deref(), overrides, caller)?.trusted()
+    }
+
+    /// These settings, if as root only root could have written them. What merely ends or shows an agent asks nobody: root
+    /// may do so with a user's own one.
+    ///
+    /// # Errors
+    /// Who else could have written them, and what to do.
+    pub(crate) fn trusted(self) -> Result<Self, InvalidConfig> {
+        if self.faults.is_empty() {
+            Ok(self)
+        } else {
+            Err(InvalidConfig(self.faults))
+        }
+    }
+
+    /// Where the file is, or would be.
+    pub(crate) fn file(&self, caller: &Caller) -> PathBuf {
+        self.source
+            .file
+            .clone()
+            .unwrap_or_else(|| caller.default_file())
     }
 
     /// Like [`Settings::load`], from the text of a file.
@@ -209,6 +225,8 @@ impl Settings {
             return Err(InvalidConfig(errors));
         }
         Ok(Self {
+            source: Source::default(),
+            faults: Vec::new(),
             config,
             log: LogSettings {
                 format: overrides.log_format.or(format).unwrap_or_default(),
@@ -221,17 +239,19 @@ impl Settings {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// The file's text, and who else than root could have written it.
+fn read(path: &Path) -> std::io::Result<(String, Vec<String>)> {
     use std::io::Read as _;
     let mut text = String::new();
     let file = std::fs::File::open(path)?;
+    let faults = trust::faults(path, &file)?;
     file.take(CONFIG_MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > CONFIG_MAX_BYTES {
         return Err(std::io::Error::other(format!(
             "is longer than {CONFIG_MAX_BYTES} bytes: not a configuration"
         )));
     }
-    Ok(text)
+    Ok((text, faults))
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use clap::{Args, Parser, Subcommand};
 use zhylon_shared::telemetry::LogFormat;
 
 use self::config::{Caller, InvalidConfig, Overrides, Settings};
+use self::spawn::users::look_up::is_asked_for;
 
 /// Exit code for a configuration that is not usable (`EX_CONFIG`): starting again changes nothing.
 const BAD_CONFIG: u8 = 78;
@@ -82,15 +83,36 @@ enum Command {
     Enroll(app::Enroll),
     /// Say how the agent on this host is
     Status,
+    /// Look at everything the agent stands on, and say what is wrong, what that means and what to do. Exit code 1: something
+    /// is broken
+    Doctor {
+        /// `text` or `json`
+        #[arg(long, default_value = "text", value_name = "FORMAT")]
+        format: LogFormat,
+    },
     /// Stop what runs on this host
     Stop(Stop),
     /// Let the agent become the program that now lies in its place; daemons go on running
     Upgrade,
     /// Check the configuration and print what it means
     CheckConfig,
+    /// Put the policy of the configuration in force; daemons that run are left alone
+    Reload,
+    /// Ask whose daemons this host runs
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// The client of the local socket, as under the name `supervisorctl`
     #[command(name = CLIENT, disable_help_flag = true)]
     Supervisorctl,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Say whether a user may run daemons here, by which rule, and what to do if not. Exit code 1: it may not
+    Explain {
+        /// Name of a user of this host
+        user: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -112,10 +134,20 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == CLIENT) {
         return supervisorctl::main(args.skip(1));
     }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| is_asked_for(&arg))
+    {
+        return spawn::users::look_up::main();
+    }
     let cli = Cli::parse();
     let caller = Caller::current();
     let common = &cli.common;
     let settings = Settings::load(common.config.as_deref(), common.overrides(), &caller);
+    let settings = match cli.command {
+        Command::Status | Command::Stop(_) => settings,
+        _ => settings.and_then(Settings::trusted),
+    };
     let settings = match settings {
         Ok(settings) => settings,
         Err(InvalidConfig(errors)) => {
@@ -130,9 +162,14 @@ pub fn main() -> ExitCode {
         Command::Worker => app::worker(&settings, &caller),
         Command::Enroll(order) => app::enroll(&settings, &order),
         Command::Status => app::status(&settings, &caller),
+        Command::Doctor { format } => app::doctor(&settings, &caller, format),
         Command::Stop(Stop { daemons: _ }) => app::stop_daemons(&settings),
         Command::Upgrade => app::upgrade(&settings, cli.common.worker_args()),
         Command::CheckConfig => app::check_config(&settings, &caller),
+        Command::Reload => app::reload(&settings),
+        Command::Policy(PolicyCommand::Explain { user }) => {
+            app::explain_policy(&settings, &caller, &user)
+        }
         Command::Supervisorctl => Ok(supervisorctl::main(args.skip(1))),
     };
     done.unwrap_or_else(|error| {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
@@ -22,6 +22,7 @@ use zhylon_shared::spec::DaemonSpec;
 use self::cgroup::Cgroups;
 use self::fifo::Fifos;
 pub(crate) use self::helper::Helper;
+use self::parked::Parked;
 use self::record::Records;
 use self::tree::Tree;
 use self::users::Users;
@@ -32,6 +33,7 @@ pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod fifo;
 mod helper;
+mod parked;
 pub(crate) mod program;
 pub(crate) mod record;
 mod start;
@@ -53,12 +55,25 @@ pub(crate) struct Ground {
     pub(crate) fifos: Fifos,
     /// `None`: this host (or this user) has none.
     pub(crate) cgroups: Option<Cgroups>,
-    pub(crate) policy: Policy,
+    /// In force from the next start on; what runs is left alone.
+    pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) users: Arc<Users>,
     pub(crate) boot_id: String,
     /// Limit of open files of every daemon: what the agent was born with.
     pub(crate) nofile: Option<(u64, u64)>,
     pub(crate) keeper: Arc<WorkerEnd>,
+}
+
+impl Ground {
+    /// The host's policy as it is now.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another policy in force.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
 }
 
 /// One start to make.
@@ -127,9 +142,11 @@ impl Spawners {
     pub(crate) fn start(ground: &Arc<Ground>, done: &mpsc::Sender<Started>) -> io::Result<Self> {
         let (queue, inbox) = sync_channel(STARTS_MAX);
         let inbox = Arc::new(Mutex::new(inbox));
+        let parked = Arc::new(Parked::new(queue.clone()));
         for _ in 0..SPAWNERS {
             let (ground, inbox, done) = (Arc::clone(ground), Arc::clone(&inbox), done.clone());
-            crate::vital::spawn("spawner", move || work(&ground, &inbox, &done))?;
+            let parked = Arc::clone(&parked);
+            crate::vital::spawn("spawner", move || work(&ground, &inbox, &parked, &done))?;
         }
         Ok(Self { queue })
     }
@@ -143,10 +160,18 @@ impl Spawners {
     }
 }
 
-fn work(ground: &Ground, inbox: &Mutex<Receiver<StartOrder>>, done: &mpsc::Sender<Started>) {
+fn work(
+    ground: &Arc<Ground>,
+    inbox: &Mutex<Receiver<StartOrder>>,
+    parked: &Arc<Parked>,
+    done: &mpsc::Sender<Started>,
+) {
     loop {
         let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(order) = next else { return };
+        let Some(order) = parked.pass(ground, order) else {
+            continue;
+        };
         let result = start::start(ground, &order).map(Box::new);
         fail_point(ground.records.dir(), "start-done");
         let run = order.run;

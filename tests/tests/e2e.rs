@@ -4,11 +4,15 @@ mod e2e {
     mod bad_input;
     mod beside_supervisor;
     mod deploy_line;
+    mod doctor;
     mod events;
     mod first_minutes;
     mod holds;
+    mod host_policy;
+    mod hostile;
     mod laravel;
     mod local_door;
+    mod older_kernel;
     mod reactphp;
     mod rolling;
     mod schema;

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::identity::become_user;
-use host_agent_sys::orders::{ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
-use host_agent_sys::process::close_on_exec_from;
+use host_agent_sys::orders::{CGROUP_FD, ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
+use host_agent_sys::process::{close_on_exec_from, inherited_fd};
 use host_agent_sys::signals;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, chdir, setpriority_process, setrlimit, setsid, umask};
@@ -27,6 +27,10 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
     let at = |step| move |error: io::Error| failed(step, &error);
 
     let orders = read_sealed(orders).map_err(at(StartStep::Orders))?;
+    if orders.join_cgroup {
+        // Before the record: what is recorded can be killed by its cgroup.
+        join_cgroup().map_err(at(StartStep::Cgroup))?;
+    }
     // From here on whoever is killed, this process can be found again.
     fail_point(records.as_fd(), "exec-orders");
     record::write(records.as_fd(), &orders.record).map_err(at(StartStep::Record))?;
@@ -45,6 +49,11 @@ fn steps(orders: OwnedFd, records: OwnedFd) -> Result<std::convert::Infallible, 
     fail_point(records.as_fd(), "exec-program");
     let error = program::execute(&orders.argv, &orders.env);
     Err(failed(StartStep::Exec, &error))
+}
+
+/// Only where the kernel could not start this process in its cgroup.
+fn join_cgroup() -> io::Result<()> {
+    File::from(inherited_fd(CGROUP_FD)?).write_all(b"0")
 }
 
 /// The agent's own protection from the out-of-memory killer and its niceness are not for daemons.

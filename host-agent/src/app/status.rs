@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use super::agent::{Lock, Process, try_lock};
+use super::policy;
 use crate::config::{Caller, Config, Settings};
 use crate::journal;
 use crate::link::{LinkReport, LinkState};
@@ -57,10 +58,6 @@ pub(super) fn print_settings(
     let config = &settings.config;
     writeln!(out, "state directory  {}", config.state_dir.display())?;
     writeln!(out, "run directory    {}", config.run_dir.display())?;
-    let mut policy = config.policy.users.join(", ");
-    if config.policy.home_users {
-        policy.push_str("; every user with uid ≥ 1000 and a home under /home");
-    }
     if let Some(path) = &config.supervisor_socket {
         writeln!(
             out,
@@ -68,7 +65,7 @@ pub(super) fn print_settings(
             path.display()
         )?;
     }
-    writeln!(out, "daemons run as   {policy}")?;
+    writeln!(out, "daemons run as   {}", policy::whose(&config.policy))?;
     if caller.uid == 0 {
         let operators = &config.operators;
         let groups = operators

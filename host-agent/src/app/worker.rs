@@ -72,7 +72,12 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
         recovered,
         events,
     };
-    let lived = LocalSet::new().block_on(&runtime, live(config, rooms, listener.into()));
+    let reload = Reload {
+        settings: settings.clone(),
+        caller: caller.clone(),
+        ground: Arc::clone(&rooms.ground),
+    };
+    let lived = LocalSet::new().block_on(&runtime, live(config, rooms, reload, listener.into()));
     // A question that hangs must not keep the worker from ending.
     runtime.shutdown_background();
     lived.map(|()| ExitCode::SUCCESS)
@@ -91,6 +96,7 @@ struct Rooms {
 async fn live(
     config: &Config,
     rooms: Rooms,
+    reload: Reload,
     listener: std::os::unix::net::UnixListener,
 ) -> anyhow::Result<()> {
     let end = CancellationToken::new();
@@ -108,7 +114,7 @@ async fn live(
         jitter_seed: u64::from_ne_bytes(seed),
     })
     .context("take over what runs")?;
-    listen_to_signals(&handle, &end)?;
+    listen_to_signals(&handle, reload, &end)?;
     let serve = socket::serve(
         listener,
         rooms.judge,
@@ -139,8 +145,36 @@ async fn live(
     Ok(lived?)
 }
 
-/// SIGTERM ends the worker; `host-agent stop --daemons` makes it stop every daemon and start none.
-fn listen_to_signals(handle: &SupervisorHandle, end: &CancellationToken) -> io::Result<()> {
+/// What it takes to read the policy again.
+struct Reload {
+    settings: Settings,
+    caller: Caller,
+    ground: Arc<Ground>,
+}
+
+impl Reload {
+    /// Puts the file's policy in force; one that is not usable changes nothing.
+    fn policy(&self) {
+        match self.settings.again(&self.caller) {
+            Ok(settings) => {
+                tracing::info!("the policy is read again");
+                self.ground.set_policy(settings.config.policy);
+            }
+            Err(errors) => {
+                tracing::error!(%errors, "the configuration is not usable: the policy stays as it was");
+            }
+        }
+    }
+}
+
+/// SIGTERM ends the worker; SIGHUP makes it read its policy again; `host-agent stop --daemons` makes it stop every daemon
+/// and start none.
+fn listen_to_signals(
+    handle: &SupervisorHandle,
+    reload: Reload,
+    end: &CancellationToken,
+) -> io::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut stop = signal(SignalKind::from_raw(STOP_DAEMONS.as_raw()))?;
     let (handle, end) = (handle.clone(), end.clone());
@@ -148,6 +182,7 @@ fn listen_to_signals(handle: &SupervisorHandle, end: &CancellationToken) -> io::
         loop {
             tokio::select! {
                 _ = terminate.recv() => end.cancel(),
+                _ = hang_up.recv() => reload.policy(),
                 _ = stop.recv() => handle.stop_daemons().await,
             }
         }
@@ -199,8 +234,8 @@ fn ground(config: &Config, caller: &Caller, keeper: WorkerEnd) -> anyhow::Result
         records: Records::open(run_dir.join("records")).context("open the run records")?,
         fifos: Fifos::new(run_dir.join("fifo"), privileged),
         cgroups: cgroups.ok(),
-        policy: config.policy.clone(),
-        users: Arc::new(Users::start()?),
+        policy: std::sync::RwLock::new(Arc::new(config.policy.clone())),
+        users: Arc::new(Users::new()),
         boot_id: host_agent_sys::process::boot_id().context("read the boot id")?,
         nofile,
         keeper: Arc::new(keeper),

@@ -18,7 +18,10 @@ impl Caller {
     /// The user this process runs as.
     pub(crate) fn current() -> Self {
         let uid = nix::unistd::geteuid();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten();
+        // Not for root, whom no name service need be asked for: the agent starts while that hangs.
+        let user = (!uid.is_root())
+            .then(|| nix::unistd::User::from_uid(uid).ok().flatten())
+            .flatten();
         let absolute = |name| {
             std::env::var_os(name)
                 .map(PathBuf::from)
@@ -28,7 +31,7 @@ impl Caller {
             uid: uid.as_raw(),
             name: user
                 .as_ref()
-                .map_or_else(|| uid.to_string(), |user| user.name.clone()),
+                .map_or_else(|| own_name(uid.as_raw()), |user| user.name.clone()),
             home: user
                 .map(|user| user.dir)
                 .or_else(|| absolute("HOME"))
@@ -71,5 +74,14 @@ impl Caller {
             // Without a runtime directory (cron, containers) a place only this user writes to.
             None => self.default_state_dir().join("run"),
         }
+    }
+}
+
+/// The name of a uid that no account has.
+fn own_name(uid: u32) -> String {
+    if uid == 0 {
+        "root".to_owned()
+    } else {
+        uid.to_string()
     }
 }

@@ -7,6 +7,9 @@ use zhylon_shared::telemetry::LogFormat;
 
 use super::{Caller, Operators, Policy};
 
+/// Highest bound a policy may set: no kernel has more processes than four times that.
+const MAX_PROCESSES: u32 = 1_000_000;
+
 /// Takes known keys out of a table; what is left over is unknown.
 pub(super) struct Reader {
     path: String,
@@ -68,14 +71,17 @@ impl Reader {
         let Some(mut inner) = self.table(key) else {
             return policy;
         };
-        let users = inner.names("users", "a list of user names");
-        let home_users = inner.take("home_users", "true or false", |value| value.as_bool());
+        policy.users = inner.user_names("users").unwrap_or(policy.users);
+        policy.home_users = inner
+            .take("home_users", "true or false", |value| value.as_bool())
+            .unwrap_or(policy.home_users);
+        policy.max_processes = inner
+            .take("max_processes", "a number from 1 to 1000000", |value| {
+                let number = value.as_integer()?.try_into().ok()?;
+                (1..=MAX_PROCESSES).contains(&number).then_some(number)
+            })
+            .unwrap_or(policy.max_processes);
         self.errors.extend(inner.finish());
-        // The file of an agent without root can only narrow nothing and widen nothing: it has no choice.
-        if caller.is_root() {
-            policy.users = users.unwrap_or(policy.users);
-            policy.home_users = home_users.unwrap_or(policy.home_users);
-        }
         policy
     }
 
@@ -99,6 +105,18 @@ impl Reader {
         Some(Self::new(&format!("{}{key}.", self.path), table))
     }
 
+    /// As [`Self::names`], and each could be a daemon's user: one that could not would never allow anything.
+    fn user_names(&mut self, key: &str) -> Option<Vec<String>> {
+        let names = self.names(key, "a list of user names")?;
+        for name in names.iter().filter(|name| !is_user_name(name)) {
+            self.refuse(
+                key,
+                &format!("`{name}` can be no daemon's user: a name is [a-z_][a-z0-9_-]{{0,31}}"),
+            );
+        }
+        Some(names)
+    }
+
     fn names(&mut self, key: &str, rule: &str) -> Option<Vec<String>> {
         self.take(key, rule, |value| {
             let Value::Array(values) = value else {
@@ -117,4 +135,10 @@ impl Reader {
         }
         self.errors
     }
+}
+
+fn is_user_name(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_lowercase() || c == '_';
+    let more = |c: char| first(c) || c.is_ascii_digit() || c == '-';
+    name.len() <= 32 && name.starts_with(first) && name.chars().all(more)
 }

@@ -1,6 +1,7 @@
 //! One cgroup v2 leaf per run: `<own cgroup>/zhylon-agent.<hash of state_dir>/d-<bare id>/<index>.<generation>`. It holds
 //! the run's whole tree whatever that does (double fork, setsid), so it is what "gone" is judged by.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::pid_of;
 use host_agent_engine::input::{Run, Slot};
+use host_agent_sys::spawn::can_spawn_into_cgroup;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest as _, Sha256};
 use zhylon_shared::id::DaemonId;
@@ -17,10 +19,24 @@ const HASH_DIGITS: usize = 12;
 /// A daemon's directory may be removed by the end of its former run between our two steps; that can happen once per end.
 const MAKE_TRIES: usize = 4;
 
+/// Processes held open at once to be signalled: a fork storm must not use up the agent's descriptors. The rest comes after.
+const PIDFDS_MAX: usize = 256;
+
 /// This agent's part of the host's cgroup tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroups {
     base: PathBuf,
+    /// The kernel starts processes in them (Linux 5.7). Else each joins by itself, which costs tens of milliseconds.
+    born_inside: bool,
+}
+
+/// How a process gets into its leaf.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Started in this directory.
+    Born(OwnedFd),
+    /// By writing to this `cgroup.procs`.
+    Joins(OwnedFd),
 }
 
 /// The leaf of one run.
@@ -40,13 +56,17 @@ impl Cgroups {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(format!("{}: {error}", base.display()))
             }
-            _ => Ok(Self { base }),
+            _ => Ok(Self {
+                base,
+                born_inside: can_spawn_into_cgroup().map_err(|error| format!("clone3: {error}"))?,
+            }),
         }
     }
 
     /// A directory known from a run record.
     pub(crate) fn at(base: PathBuf) -> Self {
-        Self { base }
+        let born_inside = false;
+        Self { base, born_inside }
     }
 
     /// Removes the directory if nothing is in it.
@@ -59,7 +79,6 @@ impl Cgroups {
     /// # Errors
     /// Why there is no such place, for people.
     pub(crate) fn place(state_dir: &Path) -> Result<PathBuf, String> {
-        kernel_can_spawn_into()?;
         let read =
             |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
         let own = own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)?;
@@ -74,7 +93,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn make_leaf(&self, run: &Run) -> io::Result<(Leaf, OwnedFd)> {
+    pub(crate) fn make_leaf(&self, run: &Run) -> io::Result<(Leaf, Way)> {
         let daemon = self.base.join(format!("d-{}", run.slot.daemon.bare()));
         let path = daemon.join(format!("{}.{}", run.slot.index, run.generation));
         let mut made = Ok(());
@@ -91,8 +110,13 @@ impl Cgroups {
             }
         }
         made?;
-        let dir = File::open(&path)?.into();
-        Ok((Leaf { path }, dir))
+        let way = if self.born_inside {
+            Way::Born(File::open(&path)?.into())
+        } else {
+            let procs = File::options().write(true).open(path.join("cgroup.procs"));
+            Way::Joins(procs?.into())
+        };
+        Ok((Leaf { path }, way))
     }
 
     /// Every leaf there is, with the run it was made for.
@@ -139,20 +163,26 @@ impl Leaf {
     /// Kills everything in it at once.
     pub(crate) fn kill(&self) {
         if std::fs::write(self.path.join("cgroup.kill"), "1").is_err() {
-            // Before Linux 5.14. The caller looks again until it is empty.
-            self.signal(Signal::KILL);
+            self.freeze_and_kill();
         }
+    }
+
+    /// Before Linux 5.14. What is frozen forks no more, and dies of SIGKILL all the same. It freezes a moment after it was
+    /// told to: the caller looks, and kills, again until it is empty.
+    fn freeze_and_kill(&self) {
+        let _ = std::fs::write(self.path.join("cgroup.freeze"), "1");
+        self.signal(Signal::KILL);
     }
 
     /// Sends a signal to everything in it.
     pub(crate) fn signal(&self, signal: Signal) {
-        for pid in self.processes() {
-            let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
-            };
-            // It may have ended between the list and the pidfd, and its pid may be a stranger's now.
-            if self.processes().contains(&pid) {
-                let _ = pidfd_send_signal(&pidfd, signal);
+        for pids in self.processes().chunks(PIDFDS_MAX) {
+            let open = |pid: &Pid| Some((*pid, pidfd_open(*pid, PidfdFlags::empty()).ok()?));
+            let opened: Vec<(Pid, OwnedFd)> = pids.iter().filter_map(open).collect();
+            // One may have ended between the list and its pidfd, and its pid be a stranger's now: not if it is still here.
+            let here: HashSet<Pid> = self.processes().into_iter().collect();
+            for (_, pidfd) in opened.iter().filter(|(pid, _)| here.contains(pid)) {
+                let _ = pidfd_send_signal(pidfd, signal);
             }
         }
     }
@@ -185,22 +215,6 @@ fn subdirectories(path: &Path) -> Vec<(String, PathBuf)> {
             )
         })
         .collect()
-}
-
-/// `clone3(CLONE_INTO_CGROUP)` came with Linux 5.7; joining by a write to `cgroup.procs` costs tens of milliseconds.
-fn kernel_can_spawn_into() -> Result<(), String> {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 7) {
-        return Err(format!(
-            "Linux {release} can not start a process in a cgroup (5.7 can)"
-        ));
-    }
-    Ok(())
 }
 
 /// The directory of this process's own cgroup v2, also where v2 is mounted beside v1.
@@ -247,5 +261,51 @@ mod tests {
             own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err()
         );
         assert!(own_directory(unified, "9:pids:/\n").is_err());
+    }
+
+    /// Forty processes of which each forks and ends, for ever: who goes by their numbers always comes too late.
+    const HOPPERS: &str = r#"open(P, ">", "$ARGV[0]/cgroup.procs") or die; syswrite(P, "0"); close(P); for (1..39) { fork or last } while (1) { fork and exit }"#;
+
+    #[test]
+    fn without_cgroup_kill_a_tree_that_forks_and_forks_dies_all_the_same() {
+        let state_dir = tempfile::tempdir().unwrap();
+        let cgroups = Cgroups::open(state_dir.path());
+        let Some(cgroups) = cgroups
+            .ok()
+            .filter(|_| rustix::process::geteuid().is_root())
+        else {
+            let _ = io::Write::write_all(
+                &mut io::stdout(),
+                b"\nSKIPPED without_cgroup_kill_a_tree_that_forks_and_forks_dies_all_the_same: needs a cgroup v2 and root\n",
+            );
+            return;
+        };
+        let slot = Slot {
+            daemon: DaemonId::random().unwrap(),
+            index: 0,
+        };
+        let (leaf, _) = cgroups
+            .make_leaf(&Run {
+                slot,
+                generation: 1,
+            })
+            .unwrap();
+        let mut first = std::process::Command::new("perl");
+        first.args(["-e", HOPPERS]).arg(leaf.path());
+        assert!(first.status().unwrap().success());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while leaf.processes().len() < 30 {
+            assert!(std::time::Instant::now() < deadline, "they hop");
+        }
+        while !leaf.is_empty() {
+            assert!(std::time::Instant::now() < deadline, "they die");
+            leaf.freeze_and_kill();
+        }
+        // Luck may kill them without it.
+        let frozen = std::fs::read_to_string(leaf.path().join("cgroup.freeze"));
+        assert_eq!(frozen.unwrap(), "1\n");
+        leaf.remove();
+        cgroups.remove();
+        assert!(!leaf.path().exists());
     }
 }

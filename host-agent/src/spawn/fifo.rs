@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use host_agent_engine::input::{Run, Slot};
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
@@ -21,6 +22,8 @@ const PIPE_BYTES: usize = 1 << 20;
 pub(crate) struct Fifos {
     path: PathBuf,
     privileged: bool,
+    /// How many there are: one per run, until nothing of that is left.
+    count: AtomicU32,
 }
 
 /// A FIFO just made.
@@ -36,7 +39,19 @@ pub(crate) struct Fifo {
 impl Fifos {
     /// The keeper made the directory. `privileged`: FIFOs can be given to their users and be large.
     pub(crate) fn new(path: PathBuf, privileged: bool) -> Self {
-        Self { path, privileged }
+        let fifos = Self {
+            path,
+            privileged,
+            count: AtomicU32::new(0),
+        };
+        let found = u32::try_from(fifos.all().len()).unwrap_or(u32::MAX);
+        fifos.count.store(found, Ordering::Relaxed);
+        fifos
+    }
+
+    /// How many there are, so how many runs.
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Makes the FIFO of a run.
@@ -48,6 +63,7 @@ impl Fifos {
         let path = self.path.join(&name);
         let private = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0)?;
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.open_new(&name, owner)
             .inspect_err(|_| self.remove(&name))
     }
@@ -94,7 +110,9 @@ impl Fifos {
 
     /// Removes a FIFO. What is not there need not be removed.
     pub(crate) fn remove(&self, name: &str) {
-        let _ = std::fs::remove_file(self.path.join(name));
+        if std::fs::remove_file(self.path.join(name)).is_ok() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Every FIFO there is, with the run it was made for.
@@ -162,8 +180,12 @@ mod tests {
         next.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"last words");
         assert_eq!(fifos.all(), [(run, fifo.name.clone())]);
+        assert_eq!(fifos.count(), 1);
+        assert_eq!(Fifos::new(dir.path().to_owned(), false).count(), 1);
+        fifos.remove(&fifo.name);
         fifos.remove(&fifo.name);
         assert_eq!(fifos.all(), []);
+        assert_eq!(fifos.count(), 0);
     }
 
     #[test]

@@ -28,13 +28,13 @@ pub(crate) fn allowed_user(
     let name = spec.user();
     let account = users.find(&Who::Name(name.to_owned())).map_err(other)?;
     let Owner { uid, home, .. } = &account.owner;
-    if policy.allows(name, *uid, home) {
-        return Ok(account);
+    let verdict = policy.judge(name, *uid, home);
+    match verdict.advice(name) {
+        None => Ok(account),
+        Some(advice) => Err(other(format!(
+            "user {name}: this host's policy does not let it run daemons: {verdict}; {advice}"
+        ))),
     }
-    Err(other(format!(
-        "user {name}: this host's policy does not let it run daemons; a person with root may list it in `policy.users` \
-         of the agent's configuration"
-    )))
 }
 
 /// Where a spec's instances begin: its directory, or the user's home.

@@ -10,14 +10,14 @@ use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{
-    HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
+    CGROUP_FD, HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
 };
 use host_agent_sys::spawn::{Spawn, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::cgroup::Leaf;
+use super::cgroup::{Leaf, Way};
 use super::fifo::Fifo;
 use super::program::{allowed_user, directory, other};
 use super::record::RunFacts;
@@ -37,8 +37,16 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartError> {
     let reached = |step| fail_point(ground.records.dir(), step);
     reached("start-begun");
-    let account = allowed_user(&ground.users, &ground.policy, &order.spec)?;
+    let policy = ground.policy();
+    let account = allowed_user(&ground.users, &policy, &order.spec)?;
     reached("start-user");
+    if ground.fifos.count() >= policy.max_processes {
+        let most = policy.max_processes;
+        return Err(other(format!(
+            "this host's policy lets at most {most} processes of daemons run at a time; a person with root may raise \
+             `max_processes` under [policy] in the agent's configuration and run `host-agent reload`"
+        )));
+    }
     let fifo = ground
         .fifos
         .make(&order.run, &account.owner)
@@ -69,18 +77,19 @@ fn start_with(
         ),
         None => None,
     };
-    let (leaf, dir) = leaf.unzip();
+    let (leaf, way) = leaf.unzip();
     fail_point(ground.records.dir(), "start-leaf");
     let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
     orders
-        .and_then(|orders| {
+        .and_then(|mut orders| {
+            orders.join_cgroup = matches!(way, Some(Way::Joins(_)));
             launch(
                 ground,
                 order,
                 account,
                 fifo,
                 leaf.clone(),
-                dir.as_ref(),
+                way.as_ref(),
                 &orders,
             )
             .map_err(|error| other(format!("start zhylon-exec: {error}")))
@@ -116,6 +125,7 @@ fn orders(
     let argv = spec.argv().iter().map(|word| CString::new(word.as_str()));
     Ok(Orders {
         record: facts.template(),
+        join_cgroup: false,
         uid: owner.uid,
         gid: owner.gid,
         groups: owner.groups.clone(),
@@ -133,7 +143,7 @@ fn launch(
     account: &Account,
     fifo: Fifo,
     leaf: Option<Leaf>,
-    dir: Option<&std::os::fd::OwnedFd>,
+    way: Option<&Way>,
     orders: &Orders,
 ) -> io::Result<Born> {
     let memfd = to_sealed_memfd(orders)?;
@@ -142,17 +152,24 @@ fn launch(
     rustix::fs::fcntl_setfl(&status, OFlags::NONBLOCK)?;
     let [out, err] = fifo.writers;
     fail_point(ground.records.dir(), "start-pipe");
+    let mut fds = vec![
+        (out.as_fd(), 1),
+        (err.as_fd(), 2),
+        (memfd.as_fd(), ORDERS_FD),
+        (told.as_fd(), STATUS_FD),
+        (ground.records.dir(), RECORDS_FD),
+    ];
+    let mut cgroup = None;
+    match way {
+        Some(Way::Born(dir)) => cgroup = Some(dir.as_fd()),
+        Some(Way::Joins(procs)) => fds.push((procs.as_fd(), CGROUP_FD)),
+        None => {}
+    }
     let child = spawn(&Spawn {
         exe: ground.helper.as_fd(),
         argv0: HELPER_NAME,
-        cgroup: dir.map(|dir| dir.as_fd()),
-        fds: &[
-            (out.as_fd(), 1),
-            (err.as_fd(), 2),
-            (memfd.as_fd(), ORDERS_FD),
-            (told.as_fd(), STATUS_FD),
-            (ground.records.dir(), RECORDS_FD),
-        ],
+        cgroup,
+        fds: &fds,
     })?;
     fail_point(ground.records.dir(), "start-cloned");
     let tree = match leaf {

@@ -1,26 +1,31 @@
-//! Users of this host. The name service may be a network away and hang, so one thread asks it and everybody else waits
-//! with a deadline.
+//! Users of this host. The name service may be a network away and hang, so each question is asked by a short-lived child
+//! with a deadline (`look_up`), and answers are kept: who was known once goes on being known while the service is away.
 
-use std::collections::HashMap;
-use std::ffi::CString;
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::logs::Owner;
 
-/// How long an answer is believed. Long enough that a crash-looping daemon costs no look-ups, short enough that a person
-/// who changed a group sees it.
+pub(crate) mod look_up;
+
+/// How long an answer is believed, as long as the host's own files are the same. Long enough that a crash-looping daemon
+/// costs no look-ups, short enough that a person who changed a group sees it.
 const FRESH: Duration = Duration::from_secs(5);
-/// Longest wait for the name service. Then the start fails with that reason and is tried again.
+/// Longest wait for a first answer; then the child that asks is killed, the start fails with that reason and is tried
+/// again.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Questions that wait for the thread: more cannot come, every asker waits for its answer. Full: "busy".
-const QUESTIONS_MAX: usize = 64;
+/// Longest wait for a newer answer than the one there is. A look-up takes a few milliseconds; one that takes so long
+/// hangs, and the daemons of who is known are not to wait for it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Children that ask at the same time. Full: who is known stays known, everybody else is "busy" and tried again.
+const LOOK_UPS_MAX: usize = 16;
 /// Answers kept. Full: all are dropped, they are a few seconds of memory.
 const CACHE_MAX: usize = 4096;
+/// The files of the host that answers come from. A change makes every answer old.
+const FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
 
 /// Whom to look for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,22 +41,52 @@ pub(crate) struct Account {
     pub(crate) shell: PathBuf,
 }
 
-/// The look-up thread and its newest answers.
-#[derive(Debug)]
+/// The newest answers, and the questions that are being asked.
+#[derive(Debug, Clone)]
 pub(crate) struct Users {
-    questions: SyncSender<Question>,
-    cache: Mutex<HashMap<Who, (Instant, Arc<Account>)>>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+/// How a question gets its answer; may take [`DEADLINE`], not longer.
+type Ask = fn(&Question) -> Result<Found, String>;
+
+struct Shared {
+    ask: Ask,
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<Question, Answer>,
+    asking: HashSet<Question>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Question {
-    User(Who, SyncSender<Answer>),
+    User(Who),
     /// The id of the group with this name.
-    Group(String, SyncSender<Result<Option<u32>, String>>),
+    Group(String),
 }
 
-/// `None`: there is no such user.
-type Answer = Result<Option<Account>, String>;
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    User(Arc<Account>),
+    Group(u32),
+    /// There is no such thing.
+    Nothing,
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    found: Result<Found, String>,
+    at: Instant,
+    /// What the host's files were before it was asked.
+    files: Stamp,
+}
+
+/// Tells files from other or changed ones: inode, size, time of the last change in nanoseconds.
+type Stamp = [Option<(u64, u64, i64, i64)>; FILES.len()];
 
 impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,18 +97,42 @@ impl std::fmt::Display for Who {
     }
 }
 
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(who) => who.fmt(f),
+            Self::Group(name) => write!(f, "group {name}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shared").field(&self.state).finish()
+    }
+}
+
 impl Users {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// When there can be no more threads.
-    pub(crate) fn start() -> std::io::Result<Self> {
-        let (questions, inbox) = sync_channel(QUESTIONS_MAX);
-        crate::vital::spawn("users", move || answer_all(&inbox))?;
-        Ok(Self {
-            questions,
-            cache: Mutex::default(),
-        })
+    /// Knows nobody yet; asks by children of this program.
+    pub(crate) fn new() -> Self {
+        Self::with(look_up::by_child)
+    }
+
+    fn with(ask: Ask) -> Self {
+        let shared = Shared {
+            ask,
+            state: Mutex::default(),
+            answered: Condvar::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// One that asks without children: a test program does not answer as the agent does.
+    #[cfg(test)]
+    pub(crate) fn asking_here() -> Self {
+        Self::with(look_up::here)
     }
 
     /// Looks for a user. Waits; never call it on the main thread.
@@ -81,20 +140,10 @@ impl Users {
     /// # Errors
     /// Why there is no answer, or none that helps, for people.
     pub(crate) fn find(&self, who: &Who) -> Result<Arc<Account>, String> {
-        if let Some(account) = self.fresh(who) {
-            return Ok(account);
+        match self.answer(&Question::User(who.clone()))? {
+            Found::User(account) => Ok(account),
+            _ => Err(format!("{who}: there is no such user on this host")),
         }
-        let question = |answer| Question::User(who.clone(), answer);
-        let account = match self.ask(who, question)? {
-            Some(account) => Arc::new(account),
-            None => return Err(format!("{who}: there is no such user on this host")),
-        };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHE_MAX {
-            cache.clear();
-        }
-        cache.insert(who.clone(), (Instant::now(), Arc::clone(&account)));
-        Ok(account)
     }
 
     /// The id of a group; `None` if there is no such group. Waits; never call it on the main thread.
@@ -102,113 +151,123 @@ impl Users {
     /// # Errors
     /// Why there is no answer, for people.
     pub(crate) fn group(&self, name: &str) -> Result<Option<u32>, String> {
-        let question = |answer| Question::Group(name.to_owned(), answer);
-        self.ask(&format_args!("group {name}"), question)
-    }
-
-    fn ask<T>(
-        &self,
-        about: &dyn std::fmt::Display,
-        question: impl FnOnce(SyncSender<Result<T, String>>) -> Question,
-    ) -> Result<T, String> {
-        let (answer, answered) = sync_channel(1);
-        let busy = |_| format!("{about}: the host's user look-up is busy");
-        self.questions.try_send(question(answer)).map_err(busy)?;
-        match answered.recv_timeout(DEADLINE) {
-            Ok(answer) => answer.map_err(|error| format!("{about}: {error}")),
-            Err(RecvTimeoutError::Timeout) => {
-                let seconds = DEADLINE.as_secs();
-                Err(format!(
-                    "{about}: the host's user look-up did not answer within {seconds} s"
-                ))
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(format!("{about}: the host's user look-up ended"))
-            }
+        match self.answer(&Question::Group(name.to_owned()))? {
+            Found::Group(gid) => Ok(Some(gid)),
+            _ => Ok(None),
         }
     }
 
-    fn fresh(&self, who: &Who) -> Option<Arc<Account>> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, account) = cache.get(who)?;
-        (since.elapsed() < FRESH).then(|| Arc::clone(account))
+    /// Whether [`Users::find`] would answer at once, with whatever.
+    pub(crate) fn answers_at_once(&self, who: &Who) -> bool {
+        let files = stamp();
+        let state = self.shared.lock();
+        let answer = state.answers.get(&Question::User(who.clone()));
+        answer.is_some_and(|answer| answer.is_fresh(&files))
     }
-}
 
-fn answer_all(inbox: &Receiver<Question>) {
-    for question in inbox {
-        // The asker may have given up.
-        match question {
-            Question::User(who, answer) => drop(answer.send(look_up(&who))),
-            Question::Group(name, answer) => drop(answer.send(group_id(&name))),
+    fn answer(&self, question: &Question) -> Result<Found, String> {
+        let began = Instant::now();
+        let mut state = self.shared.lock();
+        loop {
+            let files = stamp();
+            let old = state.answers.get(question);
+            if let Some(answer) = old.filter(|answer| answer.is_fresh(&files)) {
+                return answer.found.clone();
+            }
+            // Whoever changed a file waits for what it says now.
+            let patience = match old {
+                Some(answer) if answer.found.is_ok() && answer.files == files => PATIENCE,
+                _ => DEADLINE,
+            };
+            let left = patience.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                let error = format!("{question}: {}", no_answer());
+                return state.keep(question, Err(error), files);
+            }
+            if !state.asking.contains(question) {
+                let begun = if state.asking.len() < LOOK_UPS_MAX {
+                    let begun = self.begin(&mut state, question, files);
+                    begun.map_err(|error| error.to_string())
+                } else {
+                    Err("the host's user look-up is busy".to_owned())
+                };
+                if let Err(error) = begun {
+                    return state.keep(question, Err(format!("{question}: {error}")), files);
+                }
+            }
+            let waited = self.shared.answered.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+
+    /// Asks on a thread of its own, which ends with the answer.
+    fn begin(&self, state: &mut State, question: &Question, files: Stamp) -> std::io::Result<()> {
+        let (shared, asked) = (Arc::clone(&self.shared), question.clone());
+        crate::vital::spawn("user look-up", move || {
+            let found = (shared.ask)(&asked).map_err(|error| format!("{asked}: {error}"));
+            let mut state = shared.lock();
+            state.asking.remove(&asked);
+            let _ = state.keep(&asked, found, files);
+            shared.answered.notify_all();
+        })?;
+        state.asking.insert(question.clone());
+        Ok(())
+    }
 }
 
-fn group_id(name: &str) -> Result<Option<u32>, String> {
-    let group = Group::from_name(name).map_err(|error| error.to_string())?;
-    Ok(group.map(|group| group.gid.as_raw()))
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn look_up(who: &Who) -> Answer {
-    let user = match who {
-        Who::Name(name) => User::from_name(name),
-        Who::Uid(uid) => User::from_uid(Uid::from_raw(*uid)),
-    };
-    let Some(user) = user.map_err(|error| error.to_string())? else {
-        return Ok(None);
-    };
-    let name = CString::new(user.name.as_str()).map_err(|error| error.to_string())?;
-    let groups = getgrouplist(&name, user.gid).map_err(|error| format!("groups: {error}"))?;
-    Ok(Some(Account {
-        owner: Owner {
-            name: user.name,
-            uid: user.uid.as_raw(),
-            gid: user.gid.as_raw(),
-            groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
-            home: user.dir,
-        },
-        shell: user.shell,
-    }))
+impl State {
+    /// Notes what came of a question; no answer takes nothing back. Returns what is the answer now, fresh again: a service
+    /// that hangs is not asked at every start.
+    fn keep(
+        &mut self,
+        question: &Question,
+        found: Result<Found, String>,
+        files: Stamp,
+    ) -> Result<Found, String> {
+        if self.answers.len() >= CACHE_MAX {
+            self.answers.clear();
+        }
+        let old = self.answers.remove(question).map(|answer| answer.found);
+        let found = match (found, old) {
+            (Err(error), Some(Ok(known))) => {
+                tracing::warn!(error, "no new answer: the one from before holds");
+                Ok(known)
+            }
+            (found, _) => found,
+        };
+        let answer = Answer {
+            found: found.clone(),
+            at: Instant::now(),
+            files,
+        };
+        self.answers.insert(question.clone(), answer);
+        found
+    }
+}
+
+impl Answer {
+    fn is_fresh(&self, files: &Stamp) -> bool {
+        self.at.elapsed() < FRESH && self.files == *files
+    }
+}
+
+fn no_answer() -> String {
+    let seconds = DEADLINE.as_secs();
+    format!("the host's user look-up did not answer within {seconds} s")
+}
+
+fn stamp() -> Stamp {
+    FILES.map(|path| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.ino(), file.size(), file.ctime(), file.ctime_nsec()))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn root_is_found_by_name_and_uid_and_nobody_else_is_made_up() {
-        let users = Users::start().unwrap();
-        let root = users.find(&Who::Name("root".to_owned())).unwrap();
-        assert_eq!((root.owner.uid, root.owner.gid), (0, 0));
-        assert_eq!(users.find(&Who::Uid(0)).unwrap(), root);
-        let error = users
-            .find(&Who::Name("no-such-user".to_owned()))
-            .unwrap_err();
-        assert_eq!(
-            error,
-            "user no-such-user: there is no such user on this host"
-        );
-    }
-
-    #[test]
-    fn groups_are_found_by_name() {
-        let users = Users::start().unwrap();
-        assert_eq!(users.group("root"), Ok(Some(0)));
-        assert_eq!(users.group("no-such-group"), Ok(None));
-    }
-
-    #[test]
-    fn a_look_up_that_hangs_costs_its_deadline_and_no_more() {
-        let (questions, inbox) = sync_channel(QUESTIONS_MAX);
-        let users = Users {
-            questions,
-            cache: Mutex::default(),
-        };
-        let began = Instant::now();
-        let error = users.find(&Who::Uid(0)).unwrap_err();
-        assert!(error.contains("did not answer"), "{error}");
-        assert!(began.elapsed() >= DEADLINE);
-        drop(inbox);
-    }
-}
+mod tests;

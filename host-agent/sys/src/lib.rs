@@ -10,6 +10,9 @@
 pub mod exec;
 pub mod fail_point;
 pub mod identity;
+pub mod kernel;
+#[cfg(test)]
+mod older_kernel;
 pub mod orders;
 pub mod peer;
 pub mod process;

@@ -17,7 +17,7 @@ pub use memfd::{read_sealed, to_sealed_memfd};
 /// The exec helper's name, and its only argument.
 pub const HELPER_NAME: &CStr = c"zhylon-exec";
 /// Version of this format. A helper refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The helper reads its orders here.
 pub const ORDERS_FD: RawFd = 3;
@@ -25,6 +25,8 @@ pub const ORDERS_FD: RawFd = 3;
 pub const STATUS_FD: RawFd = 4;
 /// The helper writes its run record into this directory.
 pub const RECORDS_FD: RawFd = 5;
+/// The helper joins a cgroup by writing here (its `cgroup.procs`), if [`Orders::join_cgroup`] says so.
+pub const CGROUP_FD: RawFd = 6;
 
 /// Most bytes of all orders together: the rest of the bounds, with room. More is refused.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -44,6 +46,8 @@ pub const MAX_STRING: usize = 128 * 1024 - 1;
 pub struct Orders {
     /// Lines `key=value` that go into the run record verbatim, each with its `\n`.
     pub record: String,
+    /// Join the cgroup behind [`CGROUP_FD`] before anything else: the kernel could not spawn into it.
+    pub join_cgroup: bool,
     /// The user.
     pub uid: u32,
     /// Its primary group.

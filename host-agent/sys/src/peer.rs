@@ -32,7 +32,7 @@ pub fn has_ended(pidfd: impl AsFd) -> io::Result<bool> {
     Ok(poll(&mut fds, Some(&now))? > 0)
 }
 
-fn by_kernel(socket: &impl AsFd) -> io::Result<OwnedFd> {
+pub(crate) fn by_kernel(socket: &impl AsFd) -> io::Result<OwnedFd> {
     let mut fd: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals of the size that is told.
@@ -61,24 +61,38 @@ fn by_number(socket: &impl AsFd) -> io::Result<OwnedFd> {
 mod tests {
     use std::os::unix::net::UnixStream;
 
+    use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+
     use super::*;
+    use crate::older_kernel::with_rules;
+
+    fn holds_this_process() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let pidfd = peer_pidfd(&ours).unwrap();
+        let info = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+        let info = std::fs::read_to_string(info).unwrap();
+        let own = format!("Pid:\t{}\n", std::process::id());
+        assert!(info.contains(&own), "{info}");
+        assert!(!has_ended(&pidfd).unwrap());
+    }
+
+    /// As on a kernel that does not know the socket option.
+    fn before_6_5<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+        let is_it = SeccompCondition::new(
+            2,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            SO_PEERPIDFD.try_into().unwrap(),
+        );
+        let rule = SeccompRule::new(vec![is_it.unwrap()]).unwrap();
+        let rules = [(libc::SYS_getsockopt, vec![rule])].into();
+        with_rules(rules, libc::ENOPROTOOPT, body)
+    }
 
     #[test]
     fn both_ways_hold_the_process_that_connected() {
-        let (ours, _theirs) = UnixStream::pair().unwrap();
-        let old = by_number(&ours).unwrap();
-        let new = match by_kernel(&ours) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => by_number(&ours),
-            result => result,
-        }
-        .unwrap();
-        for pidfd in [old, new] {
-            let info = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-            let info = std::fs::read_to_string(info).unwrap();
-            let own = format!("Pid:\t{}\n", std::process::id());
-            assert!(info.contains(&own), "{info}");
-            assert!(!has_ended(&pidfd).unwrap());
-        }
+        holds_this_process();
+        before_6_5(holds_this_process);
     }
 
     #[test]
@@ -91,7 +105,7 @@ mod tests {
         let status = client.args(["-c", script]).arg(&path).status();
         assert!(status.unwrap().success());
         let (stream, _) = listener.accept().unwrap();
-        assert!(by_number(&stream).is_err());
+        assert!(before_6_5(|| peer_pidfd(&stream)).is_err());
         assert!(peer_pidfd(&stream).is_err() || has_ended(peer_pidfd(&stream).unwrap()).unwrap());
     }
 }

@@ -102,12 +102,12 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::ENOSYS | libc::EINVAL) => walk_close_on_exec_from(first),
+        Some(libc::ENOSYS | libc::EINVAL | libc::EPERM) => walk_close_on_exec_from(first),
         _ => Err(error),
     }
 }
 
-/// For kernels before 5.11.
+/// For kernels before 5.11, and containers that forbid what they do not know.
 fn walk_close_on_exec_from(first: RawFd) -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();

@@ -1,4 +1,4 @@
-//! Starting a program by `clone3(CLONE_VM | CLONE_VFORK)` and `execveat`.
+//! Starting a program by `clone3(CLONE_VM | CLONE_VFORK)` and `execveat`; by `clone` where clone3 is not to be had.
 //!
 //! Costs the same however large the caller is, gives a pidfd from the first instant, and puts the child into its
 //! cgroup without a write to `cgroup.procs`. Between the two calls the child borrows the caller's memory, so it runs
@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::exec::pointers;
@@ -25,6 +26,8 @@ use stack::Stack;
 
 /// Most descriptors one program can be given. Ours get five; more is refused with EINVAL.
 pub const MAX_FDS: usize = 16;
+/// What the child shares with the caller, and that a pidfd is wanted (Linux 5.2).
+const SHARED: i32 = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
 /// Largest number a descriptor can be given. More is refused with EINVAL.
 pub const MAX_TARGET: RawFd = 255;
 
@@ -35,7 +38,8 @@ pub struct Spawn<'a> {
     pub exe: BorrowedFd<'a>,
     /// Its only argument.
     pub argv0: &'a CStr,
-    /// An opened cgroup v2 directory in which it begins its life; `None`: the caller's own.
+    /// An opened cgroup v2 directory in which it begins its life; `None`: the caller's own. Only where
+    /// [`can_spawn_into_cgroup`].
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Descriptors and the numbers they get there. The numbers may overlap with those of the sources.
     pub fds: &'a [(BorrowedFd<'a>, RawFd)],
@@ -67,10 +71,18 @@ pub struct Child {
 /// Descriptors not named in `fds` reach it unless they are close-on-exec.
 ///
 /// # Errors
-/// What clone3, duplicating the descriptors, or execveat said; then no child is left. EINVAL for `fds` out of bounds.
+/// What clone3 or clone, duplicating the descriptors, or execveat said; then no child is left. EINVAL for `fds` out of bounds.
 pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
     let argv = [order.argv0.as_ptr(), ptr::null()];
-    launch(order.exe, &argv, &[ptr::null()], order.cgroup, order.fds)
+    let old_way = order.cgroup.is_none();
+    launch(
+        order.exe,
+        &argv,
+        &[ptr::null()],
+        order.cgroup,
+        order.fds,
+        old_way,
+    )
 }
 
 /// Starts the worker, as [`spawn`] does.
@@ -79,16 +91,18 @@ pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
 /// As [`spawn`].
 pub fn spawn_worker(order: &SpawnWorker<'_>) -> io::Result<Child> {
     let (argv, env) = (pointers(order.argv), pointers(order.env));
-    launch(order.exe, &argv, &env, None, order.fds)
+    launch(order.exe, &argv, &env, None, order.fds, true)
 }
 
-/// `argv` and `env` must end with a null pointer and point to strings that outlive the call.
+/// `argv` and `env` must end with a null pointer and point to strings that outlive the call. `old_way`: by `clone` where
+/// clone3 is unknown.
 fn launch(
     exe: BorrowedFd<'_>,
     argv: &[*const c_char],
     env: &[*const c_char],
     cgroup: Option<BorrowedFd<'_>>,
     fds: &[(BorrowedFd<'_>, RawFd)],
+    old_way: bool,
 ) -> io::Result<Child> {
     let mut moves = moves(fds)?;
     let stack = Stack::new()?;
@@ -102,27 +116,17 @@ fn launch(
         errno: 0,
     });
 
-    let shared = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    let mut flags = shared as u64 | arch::CLONE_CLEAR_SIGHAND;
-    if cgroup.is_some() {
-        flags |= arch::CLONE_INTO_CGROUP;
-    }
     let mut pidfd: RawFd = -1;
-    let args = arch::CloneArgs {
-        flags,
-        pidfd: ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        stack: stack.lowest() as u64,
-        stack_size: stack.size() as u64,
-        cgroup: cgroup.map_or(0, |dir| dir.as_raw_fd() as u64),
-        ..arch::CloneArgs::default()
-    };
-
     let blocked = AllBlocked::new()?;
-    // SAFETY: `args` asks for CLONE_VM | CLONE_VFORK with a stack of its own that nothing else uses, so this thread
-    // sleeps until the child has exec'd or ended; until then `image` and all it points to stay alive. The child runs
+    // SAFETY: both ask for CLONE_VM | CLONE_VFORK with a stack of its own that nothing else uses, so this thread sleeps
+    // until the child has exec'd or ended; until then `image` and all it points to stay alive. The child runs
     // `image::become_program` only, which never returns. No handler can run in it: every signal is blocked.
-    let pid = unsafe { arch::clone3(&args, image::become_program, image.get()) };
+    let pid = unsafe {
+        match clone3(cgroup, &stack, &mut pidfd, &image) {
+            refused if old_way && is_unknown(refused) => clone(&stack, &mut pidfd, &image),
+            pid => pid,
+        }
+    };
     drop(blocked);
     if pid < 0 {
         return Err(io::Error::from_raw_os_error(-pid as i32));
@@ -138,6 +142,91 @@ fn launch(
     }
     let pid = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Child { pid, pidfd })
+}
+
+/// The way of today's kernels. Returns the child's pid or the negated errno.
+///
+/// # Safety
+/// `stack` and `image` must be used by nobody else until this returns; every signal must be blocked.
+unsafe fn clone3(
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &Stack,
+    pidfd: &mut RawFd,
+    image: &UnsafeCell<Image>,
+) -> isize {
+    let mut flags = SHARED as u64 | arch::CLONE_CLEAR_SIGHAND;
+    if cgroup.is_some() {
+        flags |= arch::CLONE_INTO_CGROUP;
+    }
+    let args = arch::CloneArgs {
+        flags,
+        pidfd: ptr::from_mut(pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack.lowest() as u64,
+        stack_size: stack.size() as u64,
+        cgroup: cgroup.map_or(0, |dir| dir.as_raw_fd() as u64),
+        ..arch::CloneArgs::default()
+    };
+    let words = [
+        ptr::from_ref(&args) as usize,
+        size_of::<arch::CloneArgs>(),
+        0,
+    ];
+    // SAFETY: the caller's promise; `args` lives until the call returns.
+    unsafe { arch::clone(libc::SYS_clone3, words, image::become_program, image.get()) }
+}
+
+/// The way of older kernels (before 5.5: no CLONE_CLEAR_SIGHAND) and of containers that forbid clone3. Nothing is lost by
+/// it: with every signal blocked no handler can run in the child, and `execve` resets them.
+///
+/// # Safety
+/// As [`clone3`].
+unsafe fn clone(stack: &Stack, pidfd: &mut RawFd, image: &UnsafeCell<Image>) -> isize {
+    let flags = SHARED | libc::SIGCHLD;
+    let top = stack.lowest() + stack.size();
+    let words = [flags as usize, top, ptr::from_mut(pidfd) as usize];
+    // SAFETY: the caller's promise. With CLONE_PIDFD the third word is where the pidfd goes.
+    unsafe { arch::clone(libc::SYS_clone, words, image::become_program, image.get()) }
+}
+
+/// Whether a negated errno may mean that the kernel (or a seccomp filter before it) does not know the call or its flags.
+fn is_unknown(result: isize) -> bool {
+    let unknown = [libc::ENOSYS, libc::EINVAL, libc::E2BIG, libc::EPERM];
+    unknown.iter().any(|errno| result == -(*errno as isize))
+}
+
+/// Whether [`Spawn::cgroup`] works here: Linux 5.7, and clone3 not forbidden. Starts nothing.
+///
+/// # Errors
+/// When that can not be found out.
+pub fn can_spawn_into_cgroup() -> io::Result<bool> {
+    // It is no cgroup: who knows the flag says so.
+    refuses_null(true, libc::EBADF)
+}
+
+/// Whether clone3 works here with all we ask of it but a cgroup: Linux 5.5, and clone3 not forbidden. The child it makes
+/// ends before it is a program.
+///
+/// # Errors
+/// When that can not be found out.
+pub fn can_clone3() -> io::Result<bool> {
+    // It is no program: the child says so.
+    refuses_null(false, libc::EACCES)
+}
+
+/// Whether clone3 with `/dev/null` as the program (and as the cgroup) fails with `errno`, and not as an unknown call does.
+fn refuses_null(in_cgroup: bool, errno: i32) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
+    let (fd, end) = (null.as_fd(), [ptr::null()]);
+    match launch(fd, &end, &end, in_cgroup.then_some(fd), &[], false) {
+        Ok(_) => Ok(false),
+        Err(error) => match error.raw_os_error() {
+            Some(found) if found == errno => Ok(true),
+            Some(found) if is_unknown(-(found as isize)) => Ok(false),
+            _ => Err(error),
+        },
+    }
 }
 
 fn moves(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Vec<Move>> {

@@ -16,6 +16,13 @@ fn fails(orders: &Orders, step: StartStep, errno: Errno) {
 }
 
 #[test]
+fn a_cgroup_to_join_that_is_not_there() {
+    let mut orders = orders(&["true"]);
+    orders.join_cgroup = true;
+    fails(&orders, StartStep::Cgroup, Errno::BADF);
+}
+
+#[test]
 fn no_such_program() {
     for name in ["/does/not/exist", "does-not-exist-anywhere", "./x"] {
         fails(&orders(&[name]), StartStep::Exec, Errno::NOENT);

@@ -32,6 +32,7 @@ pub(crate) fn orders(argv: &[&str]) -> Orders {
     let groups = getgroups().unwrap();
     Orders {
         record: "version=1\nfifo=x.0.1\n".to_owned(),
+        join_cgroup: false,
         uid: geteuid().as_raw(),
         gid: getegid().as_raw(),
         groups: groups.iter().map(|group| group.as_raw()).collect(),

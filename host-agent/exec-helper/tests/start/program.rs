@@ -127,7 +127,7 @@ fn it_is_looked_for_in_its_own_path() {
 fn by_hand_the_helper_tells_its_version_and_does_nothing_else() {
     let helper = env!("CARGO_BIN_EXE_zhylon-exec");
     let version = Command::new(helper).arg("--version").output().unwrap();
-    let expected = format!("zhylon-exec {} orders 1\n", env!("CARGO_PKG_VERSION"));
+    let expected = format!("zhylon-exec {} orders 2\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
     let bare = Command::new(helper).output().unwrap();
     assert_eq!(bare.status.code(), Some(2));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// The steps of a start, in their order. The numbers are what travels; they are never used again for another step.
+/// The steps of a start. The numbers are what travels; they are never used again for another step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum StartStep {
@@ -25,10 +25,12 @@ pub enum StartStep {
     Chdir = 8,
     /// The program.
     Exec = 9,
+    /// Joining the cgroup; comes right after the orders.
+    Cgroup = 10,
 }
 
 impl StartStep {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Orders,
         Self::Record,
         Self::Session,
@@ -38,6 +40,7 @@ impl StartStep {
         Self::User,
         Self::Chdir,
         Self::Exec,
+        Self::Cgroup,
     ];
 
     /// For people.
@@ -52,6 +55,7 @@ impl StartStep {
             Self::User => "user switch",
             Self::Chdir => "chdir",
             Self::Exec => "exec",
+            Self::Cgroup => "cgroup",
         }
     }
 }

@@ -3,12 +3,15 @@ use std::io::Write;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::*;
+use crate::older_kernel::with_rules;
 
 fn orders() -> Orders {
     Orders {
         record: "version=1\ndaemon=H3hxDfKZE0mHsxTqwN\n".to_owned(),
+        join_cgroup: true,
         uid: 1000,
         gid: 1000,
         groups: vec![4, 27],
@@ -33,6 +36,7 @@ fn pair() -> impl Strategy<Value = CString> {
 prop_compose! {
     fn any_orders()(
         record in "([a-z]{1,8}=[^\n\0]{0,20}\n){0,4}",
+        join_cgroup: bool,
         uid in 0..u32::MAX,
         gid in 0..u32::MAX,
         groups in vec(0..u32::MAX, 0..9),
@@ -43,7 +47,7 @@ prop_compose! {
         env in vec(pair(), 0..6),
     ) -> Orders {
         let directory = CString::new([b"/", directory.as_bytes()].concat()).unwrap();
-        Orders { record, uid, gid, groups, umask, nofile, directory, argv, env }
+        Orders { record, join_cgroup, uid, gid, groups, umask, nofile, directory, argv, env }
     }
 }
 
@@ -90,7 +94,7 @@ proptest! {
         let bytes = [&[step][..], &errno.to_le_bytes()].concat();
         match StartFailure::decode(&bytes) {
             Some(failure) => prop_assert_eq!(&failure.encode()[..], &bytes[..]),
-            None => prop_assert!(!(1..=9).contains(&step)),
+            None => prop_assert!(!(1..=10).contains(&step)),
         }
         prop_assert_eq!(StartFailure::decode(&bytes[..4]), None);
     }
@@ -137,6 +141,17 @@ fn orders_can_not_be_changed_once_written() {
     assert_eq!(denied.raw_os_error(), Some(libc::EPERM));
     assert!(file.set_len(0).is_err());
     assert_eq!(read_sealed(file.into()).unwrap(), orders());
+}
+
+#[test]
+fn before_linux_6_3_orders_are_sealed_all_the_same() {
+    let noexec = u64::from(MemfdFlags::NOEXEC_SEAL.bits());
+    let has_it = SeccompCmpOp::MaskedEq(noexec);
+    let has_it = SeccompCondition::new(1, SeccompCmpArgLen::Dword, has_it, noexec);
+    let rule = SeccompRule::new(vec![has_it.unwrap()]).unwrap();
+    let rules = [(libc::SYS_memfd_create, vec![rule])].into();
+    let memfd = with_rules(rules, libc::EINVAL, || to_sealed_memfd(&orders()).unwrap());
+    assert_eq!(read_sealed(memfd).unwrap(), orders());
 }
 
 #[test]

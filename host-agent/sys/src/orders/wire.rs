@@ -11,6 +11,7 @@ pub(super) fn encode(orders: &Orders) -> Vec<u8> {
     let mut out = Writer(MAGIC.to_vec());
     out.u32(VERSION);
     out.bytes(orders.record.as_bytes());
+    out.u32(u32::from(orders.join_cgroup));
     out.u32(orders.uid);
     out.u32(orders.gid);
     out.len(orders.groups.len());
@@ -34,6 +35,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Orders, OrdersError> {
     require(input.u32()? == VERSION, "another version of the format")?;
     let orders = Orders {
         record: input.text()?,
+        join_cgroup: input.flag("join_cgroup: yes or no")?,
         uid: input.u32()?,
         gid: input.u32()?,
         groups: input.list(MAX_GROUPS, Reader::u32)?,
@@ -87,6 +89,14 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self) -> Result<u32, OrdersError> {
         self.array().map(u32::from_le_bytes)
+    }
+
+    fn flag(&mut self, rule: &'static str) -> Result<bool, OrdersError> {
+        match self.u32()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(OrdersError { rule }),
+        }
     }
 
     fn u64(&mut self) -> Result<u64, OrdersError> {

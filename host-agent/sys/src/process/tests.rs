@@ -4,6 +4,7 @@ use rustix::io::{dup, fcntl_dupfd_cloexec};
 use rustix::process::getpid;
 
 use super::*;
+use crate::older_kernel::without;
 
 #[test]
 fn the_start_time_is_found_whatever_the_process_calls_itself() {
@@ -59,14 +60,19 @@ fn only_open_descriptors_are_inherited_and_none_is_passed_on() {
 
 #[test]
 fn no_descriptor_from_the_given_one_up_is_passed_on() {
-    for close in [close_on_exec_from, walk_close_on_exec_from] {
+    let no_descriptor_is = || {
         let low = fcntl_dupfd_cloexec(std::io::stderr(), 300).unwrap();
         let high = fcntl_dupfd_cloexec(std::io::stderr(), 400).unwrap();
         for fd in [&low, &high] {
             fcntl_setfd(fd, FdFlags::empty()).unwrap();
         }
-        close(high.as_raw_fd()).unwrap();
+        close_on_exec_from(high.as_raw_fd()).unwrap();
         assert!(!fcntl_getfd(&low).unwrap().contains(FdFlags::CLOEXEC));
         assert!(fcntl_getfd(&high).unwrap().contains(FdFlags::CLOEXEC));
+    };
+    no_descriptor_is();
+    // Before Linux 5.9, and before 5.11, which does not know the flag.
+    for errno in [libc::ENOSYS, libc::EINVAL, libc::EPERM] {
+        without(&[libc::SYS_close_range], errno, no_descriptor_is);
     }
 }

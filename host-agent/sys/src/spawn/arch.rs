@@ -1,4 +1,4 @@
-//! The two things that need assembly: a clone3 whose child never returns here, and system calls without `errno`.
+//! The two things that need assembly: a clone whose child never returns here, and system calls without `errno`.
 
 use std::arch::asm;
 
@@ -26,34 +26,41 @@ pub(super) struct CloneArgs {
     pub(super) cgroup: u64,
 }
 
-/// Makes a child that calls `child(image)` on its own stack. Returns its pid, or the negated errno.
+/// Makes a child by system call `number` (clone3 or clone) that calls `child(image)` on its own stack. Returns its pid, or
+/// the negated errno.
 ///
 /// # Safety
 /// `args` must ask for CLONE_VM with a stack nothing else uses, its end 16-byte aligned; `image` must satisfy `child`.
 #[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn clone3(
-    args: &CloneArgs,
+pub(super) unsafe fn clone(
+    number: i64,
+    args: [usize; 3],
     child: unsafe extern "C" fn(*mut Image) -> !,
     image: *mut Image,
 ) -> isize {
+    let [a, b, c] = args;
     let result: isize;
     // SAFETY: the kernel keeps every register but rax, rcx and r11. The child starts behind `syscall` with rax = 0 on
-    // the new stack, which `call` leaves aligned as a function expects it, and does not come back.
+    // the new stack, which `call` leaves aligned as a function expects it, and does not come back. The fourth and fifth
+    // argument are not used with the flags asked for.
     unsafe {
         asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
-            "mov rdi, r8",
-            "call rdx",
+            "mov rdi, r12",
+            "call r9",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
-            in("rdi") std::ptr::from_ref(args),
-            in("rsi") size_of::<CloneArgs>(),
-            in("rdx") child,
-            in("r8") image,
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") 0_usize,
+            in("r8") 0_usize,
+            in("r9") child,
+            in("r12") image,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -66,28 +73,34 @@ pub(super) unsafe fn clone3(
 /// # Safety
 /// As there.
 #[cfg(target_arch = "aarch64")]
-pub(super) unsafe fn clone3(
-    args: &CloneArgs,
+pub(super) unsafe fn clone(
+    number: i64,
+    args: [usize; 3],
     child: unsafe extern "C" fn(*mut Image) -> !,
     image: *mut Image,
 ) -> isize {
+    let [a, b, c] = args;
     let result: isize;
     // SAFETY: the kernel keeps every register but x0. The child starts behind `svc` with x0 = 0 on the new, aligned
-    // stack and does not come back; frame pointer and link register are its own.
+    // stack and does not come back; frame pointer and link register are its own. The fourth and fifth argument are not
+    // used with the flags asked for.
     unsafe {
         asm!(
             "svc #0",
             "cbnz x0, 2f",
             "mov x29, xzr",
-            "mov x0, x3",
-            "blr x2",
+            "mov x0, x6",
+            "blr x5",
             "brk #1",
             "2:",
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") std::ptr::from_ref(args) as isize => result,
-            in("x1") size_of::<CloneArgs>(),
-            in("x2") child,
-            in("x3") image,
+            in("x8") number,
+            inlateout("x0") a as isize => result,
+            in("x1") b,
+            in("x2") c,
+            in("x3") 0_usize,
+            in("x4") 0_usize,
+            in("x5") child,
+            in("x6") image,
         );
     }
     result

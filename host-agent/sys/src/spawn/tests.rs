@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::*;
+use crate::older_kernel::without;
 
 fn open(path: impl AsRef<Path>) -> OwnedFd {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -186,6 +187,80 @@ fn many_threads_may_spawn_at_once() {
             });
         }
     });
+}
+
+/// What a kernel that knows no clone3, or not these flags of it, or a filter that forbids it answers.
+const UNKNOWN: [i32; 4] = [libc::ENOSYS, libc::EINVAL, libc::E2BIG, libc::EPERM];
+
+#[test]
+fn where_clone3_is_not_to_be_had_clone_does_the_same() {
+    for errno in UNKNOWN {
+        without(&[libc::SYS_clone3], errno, || {
+            let said = run(
+                "tr '\\0' '\\n' < /proc/$$/cmdline; wc -c < /proc/$$/environ",
+                &[],
+                None,
+            );
+            assert_eq!(said, "the-name\n0\n", "errno {errno}");
+            let text = tempfile::NamedTempFile::new().unwrap();
+            let error = spawn(&Spawn {
+                exe: open(text.path()).as_fd(),
+                argv0: c"text",
+                cgroup: None,
+                fds: &[],
+            })
+            .unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EACCES), "errno {errno}");
+        });
+    }
+}
+
+#[test]
+fn a_pidfd_of_clone_is_of_the_child() {
+    let child = without(&[libc::SYS_clone3], libc::ENOSYS, || {
+        spawn(&Spawn {
+            exe: open("/bin/cat").as_fd(),
+            argv0: c"cat",
+            cgroup: None,
+            fds: &[(pipe().0.as_fd(), 0)],
+        })
+        .unwrap()
+    });
+    let info = format!("/proc/self/fdinfo/{}", child.pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(info).unwrap();
+    let pid = format!("Pid:\t{}\n", child.pid.as_raw_nonzero());
+    assert!(info.contains(&pid), "{info}");
+    assert_eq!(wait(&child), 0);
+}
+
+#[test]
+fn another_error_of_clone3_is_told_and_not_worked_around() {
+    let error = without(&[libc::SYS_clone3], libc::EAGAIN, || {
+        spawn(&Spawn {
+            exe: open("/bin/true").as_fd(),
+            argv0: c"true",
+            cgroup: None,
+            fds: &[],
+        })
+        .unwrap_err()
+    });
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+}
+
+#[test]
+fn whether_a_child_can_be_born_in_a_cgroup_is_found_out_by_the_call_itself() {
+    assert!(
+        can_spawn_into_cgroup().unwrap(),
+        "the tests run on Linux 5.7 or later"
+    );
+    for errno in UNKNOWN {
+        let can = without(&[libc::SYS_clone3], errno, || {
+            can_spawn_into_cgroup().unwrap()
+        });
+        assert!(!can, "errno {errno}");
+    }
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+    assert_eq!(children, "");
 }
 
 /// The directory of this process's own cgroup v2, also where v1 lies beside it.
