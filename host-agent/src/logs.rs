@@ -144,6 +144,11 @@ impl Logs {
         }
     }
 
+    /// How logs are rotated.
+    pub(crate) fn rotation(&self) -> Rotation {
+        self.room.rotation
+    }
+
     /// Where a daemon's log is (or will be); `None` if it is not registered.
     pub(crate) fn file(&self, daemon: &DaemonId) -> Option<PathBuf> {
         let registry = self.room.registry();

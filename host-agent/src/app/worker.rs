@@ -61,7 +61,7 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     let events = Events::open(&told, &ground.boot_id, recovered.local.worker_starts)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(QUESTION_THREADS_MAX)
+        .max_blocking_threads(QUESTION_THREADS_MAX + socket::READS_MAX)
         .build()?;
     let judge = Judge {
         users: Arc::clone(&ground.users),

@@ -25,7 +25,7 @@ pub(super) const THREADS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Room {
     index_dir: PathBuf,
-    rotation: Rotation,
+    pub(super) rotation: Rotation,
     pub(super) events: mpsc::Sender<LogEvent>,
     pub(super) threads_alive: Arc<AtomicUsize>,
     registry: Mutex<Registry>,
