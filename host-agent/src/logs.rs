@@ -17,6 +17,7 @@ mod home;
 mod inbox;
 mod index;
 mod log;
+mod past;
 mod pipe;
 mod reader;
 mod registry;
@@ -37,6 +38,7 @@ use zhylon_shared::id::DaemonId;
 use zhylon_shared::name;
 
 use self::inbox::Command;
+use self::past::Past;
 pub(crate) use self::reader::LogReader;
 use self::registry::Room;
 
@@ -53,6 +55,15 @@ pub(crate) struct Owner {
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
     pub(crate) home: PathBuf,
+}
+
+/// When a log file is put aside, and how many of those stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rotation {
+    /// A file of this size or more is rotated at its next line end. Bytes.
+    pub(crate) bytes: u64,
+    /// So many rotated files stay, besides the one that is written.
+    pub(crate) keep: usize,
 }
 
 /// What the log threads tell the supervisor.
@@ -94,9 +105,13 @@ impl Logs {
     ///
     /// # Errors
     /// When `index_dir` cannot be made.
-    pub(crate) fn start(index_dir: PathBuf, events: mpsc::Sender<LogEvent>) -> io::Result<Self> {
+    pub(crate) fn start(
+        index_dir: PathBuf,
+        rotation: Rotation,
+        events: mpsc::Sender<LogEvent>,
+    ) -> io::Result<Self> {
         index::make_dir(&index_dir)?;
-        let room = Arc::new(Room::new(index_dir, events));
+        let room = Arc::new(Room::new(index_dir, rotation, events));
         Ok(Self { room })
     }
 
@@ -127,6 +142,11 @@ impl Logs {
             let daemon = run.slot.daemon;
             tracing::error!(%daemon, "nobody could be told that a run without a log is drained");
         }
+    }
+
+    /// How logs are rotated.
+    pub(crate) fn rotation(&self) -> Rotation {
+        self.room.rotation
     }
 
     /// Where a daemon's log is (or will be); `None` if it is not registered.
@@ -186,7 +206,8 @@ impl Logs {
             Ok(Err(_)) => return Ok(None),
             Err(_) => return Err(home_is_silent()),
         }
-        Ok(Some(LogReader::new(index, published)))
+        let past = Past::new(&self.room, daemon);
+        Ok(Some(LogReader::new(index, published, past)))
     }
 }
 

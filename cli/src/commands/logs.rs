@@ -92,6 +92,7 @@ fn why(reason: LogGapReason) -> &'static str {
         }
         LogGapReason::PowerLoss => "the host lost power",
         LogGapReason::Cleared => "the log was cleared",
+        LogGapReason::Rotated => "newer lines took their place",
         LogGapReason::Unspecified => "no reason was given",
     }
 }

@@ -18,7 +18,7 @@ use super::agent::STOP_DAEMONS;
 use super::start_kept_log;
 use crate::config::{Caller, Config, Settings};
 use crate::journal::{Journal, Recovered};
-use crate::logs::{LogEvent, Logs};
+use crate::logs::{LogEvent, Logs, Rotation};
 use crate::socket::{Alias, Judge};
 use crate::spawn::cgroup::Cgroups;
 use crate::spawn::fifo::Fifos;
@@ -50,13 +50,18 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     let (journal, recovered) =
         Journal::open(&config.state_dir.join("ledger")).context("open the ledger")?;
     let (log_events, logs_said) = mpsc::channel(LOG_EVENTS_MAX);
-    let logs = Logs::start(config.state_dir.join("logs"), log_events).context("open the logs")?;
+    let logs = Logs::start(
+        config.state_dir.join("logs"),
+        Rotation::default(),
+        log_events,
+    )
+    .context("open the logs")?;
     let ground = Arc::new(ground(config, caller, keeper)?);
     let told = config.run_dir.join("events");
     let events = Events::open(&told, &ground.boot_id, recovered.local.worker_starts)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(QUESTION_THREADS_MAX)
+        .max_blocking_threads(QUESTION_THREADS_MAX + socket::READS_MAX)
         .build()?;
     let judge = Judge {
         users: Arc::clone(&ground.users),

@@ -12,9 +12,9 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use zhylon_shared::id::DaemonId;
 
-use super::Owner;
 use super::pipe::Pipes;
 use super::registry::THREADS_MAX;
+use super::{Owner, Rotation};
 
 /// Epoll's word for the inbox. Tokens of FIFOs count from 1.
 pub(super) const BELL: u64 = 0;
@@ -55,6 +55,7 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) pipes: Pipes,
+    pub(super) rotation: Rotation,
     epoll: OwnedFd,
     tokens: HashMap<u64, DaemonId>,
     last_token: u64,
@@ -72,12 +73,13 @@ pub(super) struct Desk {
 
 impl Desk {
     /// `bell` rings with token [`BELL`].
-    pub(super) fn new(bell: &OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(bell: &OwnedFd, rotation: Rotation) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let token = epoll::EventData::new_u64(BELL);
         epoll::add(&epoll, bell, token, epoll::EventFlags::IN)?;
         Ok(Self {
             pipes: Pipes::new()?,
+            rotation,
             epoll,
             tokens: HashMap::new(),
             last_token: BELL,

@@ -54,6 +54,9 @@ pub(super) enum Kind {
     CutByPowerLoss = 6,
     /// No bytes: everything before was cleared on request, and the file emptied.
     Cleared = 7,
+    /// No bytes: the segment before this one is in a rotated file, which bears its number; the source's generation is that
+    /// file's inode.
+    Rotated = 8,
 }
 
 impl Kind {
@@ -66,6 +69,7 @@ impl Kind {
             Self::CutByUser,
             Self::CutByPowerLoss,
             Self::Cleared,
+            Self::Rotated,
         ];
         all.into_iter().find(|kind| *kind as u32 == word)
     }

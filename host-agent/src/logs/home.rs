@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat, openat, openat2,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fstat, mkdirat,
+    openat, openat2, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -66,6 +67,32 @@ pub(super) fn open_log(
         Some(rule) => Err(Unwritable(format!("{} {rule}: remove it", path()))),
         None => Ok(Some((File::from(fd), stat))),
     }
+}
+
+/// Renames the log file `from`; nothing is replaced.
+pub(super) fn rename_log(owner: &Owner, from: &str, to: &str) -> Result<(), Unwritable> {
+    let Some(dir) = log_dir(owner, false)? else {
+        return Err(Unwritable("its directory is gone".to_owned()));
+    };
+    let renamed = match renameat_with(&dir, from, &dir, to, RenameFlags::NOREPLACE) {
+        // File systems that can not promise it. Only this user could come in between, to the user's own loss.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            match beneath(dir.as_fd(), to, OFlags::PATH, Mode::empty()) {
+                Err(Errno::NOENT) => renameat(&dir, from, &dir, to),
+                _ => Err(Errno::EXIST),
+            }
+        }
+        renamed => renamed,
+    };
+    renamed.map_err(|error| Unwritable::by("rename it", error))
+}
+
+/// Removes the log file `name`.
+pub(super) fn remove_log(owner: &Owner, name: &str) -> Result<(), Unwritable> {
+    let Some(dir) = log_dir(owner, false)? else {
+        return Ok(());
+    };
+    unlinkat(&dir, name, AtFlags::empty()).map_err(|error| Unwritable::by("remove it", error))
 }
 
 /// Device and inode of what is at the log's path; `None` if nothing can be reached there.

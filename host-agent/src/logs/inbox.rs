@@ -12,6 +12,7 @@ use zhylon_shared::id::DaemonId;
 
 use super::log::Estate;
 use super::pipe;
+use super::segment::Segment;
 use super::{LogEvent, Owner};
 
 /// Waiting commands above which a thread counts as hanging. Then a run that both began and ended while it hung is given up:
@@ -33,6 +34,12 @@ pub(super) enum Command {
     Ended(Run),
     /// Empty the file. Not done once nobody waits for it any more.
     Clear(DaemonId, oneshot::Sender<io::Result<()>>),
+    /// Open an older segment for a reader.
+    Past(
+        DaemonId,
+        u32,
+        std::sync::mpsc::SyncSender<io::Result<Option<Arc<Segment>>>>,
+    ),
     /// Finish what ended, then close.
     Forget(DaemonId),
 }
@@ -44,6 +51,7 @@ impl Command {
             | Self::Inherit(daemon, _)
             | Self::HandOver(daemon, _)
             | Self::Clear(daemon, _)
+            | Self::Past(daemon, ..)
             | Self::Forget(daemon) => *daemon,
             Self::Attach(run, _) | Self::Ended(run) => run.slot.daemon,
         }
@@ -102,7 +110,7 @@ impl Inbox {
                 self.give_up(&mut letters, run);
             }
             // Dropping it says no.
-            Command::Clear(..) if letters.commands.len() >= COMMANDS_MAX => {}
+            Command::Clear(..) | Command::Past(..) if letters.commands.len() >= COMMANDS_MAX => {}
             command => letters.commands.push_back(command),
         }
         drop(letters);

@@ -3,7 +3,10 @@
 //!
 //! No fsync: entries need to survive a kill. After a power cut the check sums tell what is left.
 
+mod past;
 mod recovery;
+
+pub(super) use past::Rotated;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -138,7 +141,8 @@ impl Index {
         self.store((!same_gap).then_some(entry), next)
     }
 
-    /// From now on the log goes on in another file, or another life of the same one, at `offset`.
+    /// From now on the log goes on in another file, or another life of the same one, at `offset`. `why` says, and when,
+    /// unless the user replaced the file: then nothing is known of the bytes before.
     ///
     /// # Errors
     /// As [`Self::intend`].
@@ -146,7 +150,7 @@ impl Index {
         &mut self,
         (device, inode): (u64, u64),
         offset: u64,
-        cut: Option<(Kind, i64)>,
+        why: Option<(Kind, i64)>,
     ) -> io::Result<()> {
         let next = State {
             offset,
@@ -154,13 +158,22 @@ impl Index {
             device,
             inode,
             segment: self.state.segment + 1,
-            clearing: cut.is_some_and(|(kind, _)| kind == Kind::Cleared),
+            clearing: why.is_some_and(|(kind, _)| kind == Kind::Cleared),
             ..self.state
         };
-        let entry = cut.map(|(kind, second)| Entry {
-            offset,
-            segment: next.segment,
-            ..self.entry_here(kind, NOBODY, second)
+        let entry = why.map(|(kind, second)| {
+            let source = match kind {
+                Kind::Rotated => Source {
+                    generation: self.state.inode,
+                    ..NOBODY
+                },
+                _ => NOBODY,
+            };
+            Entry {
+                offset,
+                segment: next.segment,
+                ..self.entry_here(kind, source, second)
+            }
         });
         self.store(entry, next)
     }

@@ -7,6 +7,7 @@ mod feed;
 mod lines;
 mod place;
 mod relief;
+mod rotate;
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ pub(super) struct Log {
     unrecorded: u64,
     /// Runs that ended before their FIFO came with the estate.
     ended_early: Vec<Run>,
+    /// The file could not be rotated; not tried again before.
+    rotate_after: Option<Instant>,
     forgotten: bool,
 }
 
@@ -70,6 +73,7 @@ impl Log {
             trouble: None,
             unrecorded: 0,
             ended_early: Vec::new(),
+            rotate_after: None,
             forgotten: false,
         }
     }

@@ -14,14 +14,17 @@ use zhylon_proto::daemons::v1::LogGapReason;
 use super::LogItem;
 use super::entries::Entries;
 use super::entry::{Entry, Kind};
+use super::past::Past;
 use super::pipe::last_newline;
 use super::segment::{Published, Segment};
 
 /// Data of one item at most, whatever the caller allows: it is read into memory at once.
 const ITEM_MAX: usize = 1024 * 1024;
-/// Segments a reader keeps open for itself. More than that only with a reader that stands still while its user cuts or replaces
-/// the file again and again; then the oldest become gaps.
+/// Segments a reader keeps open for itself. More than that only with a reader that stands still while the file is cut,
+/// replaced or rotated again and again; then the oldest are looked for anew, and are a gap where they are gone.
 const SEGMENTS_KEPT: usize = 32;
+/// Segments looked at for whether the log was cleared since. Beyond, a gap has the reason of its own end.
+const SEGMENTS_FORTH: usize = 256;
 
 /// Reads one daemon's log by position. Positions count the bytes of the daemon's own stream since creation.
 #[derive(Debug)]
@@ -36,14 +39,17 @@ struct View {
     now: Published,
     entries: Entries,
     segments: Vec<Arc<Segment>>,
+    /// Where all others come from.
+    past: Past,
 }
 
 impl LogReader {
-    pub(super) fn new(index: Arc<File>, published: watch::Receiver<Published>) -> Self {
+    pub(super) fn new(index: Arc<File>, published: watch::Receiver<Published>, past: Past) -> Self {
         let view = View {
             now: Published::default(),
             entries: Entries::new(index),
             segments: Vec::new(),
+            past,
         };
         let reader = Self {
             published,
@@ -133,7 +139,12 @@ impl View {
         let reason = match entry.kind {
             Kind::Dropped => LogGapReason::Dropped,
             Kind::IndexLost => LogGapReason::PowerLoss,
-            Kind::Data | Kind::Newline | Kind::CutByUser | Kind::CutByPowerLoss | Kind::Cleared => {
+            Kind::Data
+            | Kind::Newline
+            | Kind::CutByUser
+            | Kind::CutByPowerLoss
+            | Kind::Cleared
+            | Kind::Rotated => {
                 let len = (end - position).min(max_bytes as u64) as usize;
                 let data = self.read(&entry, position, len)?;
                 return match data.is_empty() {
@@ -160,9 +171,13 @@ impl View {
     }
 
     /// Reads at most `len` bytes of an entry; less where the file has less, none where it is gone.
-    fn read(&self, entry: &Entry, position: u64, len: usize) -> io::Result<Vec<u8>> {
+    fn read(&mut self, entry: &Entry, position: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut kept = self.segments.iter();
-        match kept.find(|segment| segment.number == entry.segment) {
+        let segment = match kept.find(|segment| segment.number == entry.segment) {
+            Some(segment) => Some(Arc::clone(segment)),
+            None => self.past.segment(entry.segment)?,
+        };
+        match segment {
             Some(segment) => segment.read(entry.offset + (position - entry.position), len),
             None => Ok(Vec::new()),
         }
@@ -170,6 +185,13 @@ impl View {
 
     /// The rest of the segment is gone: up to the next one, in one piece.
     fn unreadable(&mut self, entry: &Entry, position: u64) -> io::Result<LogItem> {
+        if let Some(end) = self.cleared_after(entry.segment)? {
+            return Ok(LogItem::Missing {
+                next_position: end,
+                bytes: end - position,
+                reason: LogGapReason::Cleared,
+            });
+        }
         let count = self.now.entries;
         let next = self
             .entries
@@ -190,6 +212,7 @@ impl View {
         let reason = match kind {
             Kind::CutByPowerLoss => LogGapReason::PowerLoss,
             Kind::Cleared => LogGapReason::Cleared,
+            Kind::Rotated => LogGapReason::Rotated,
             _ => LogGapReason::User,
         };
         Ok(LogItem::Missing {
@@ -197,6 +220,23 @@ impl View {
             bytes: end - position,
             reason,
         })
+    }
+
+    /// Where the log was first cleared after this segment: everything before is gone, whatever else happened to it.
+    fn cleared_after(&mut self, segment: u32) -> io::Result<Option<u64>> {
+        let count = self.now.entries;
+        let last = match count.checked_sub(1) {
+            Some(last) => self.entries.get(last, count)?.segment,
+            None => return Ok(None),
+        };
+        for later in (segment + 1..=last).take(SEGMENTS_FORTH) {
+            let first = (self.entries).partition(count, |entry| entry.segment < later)?;
+            let first = self.entries.get(first, count)?;
+            if (first.segment, first.kind) == (later, Kind::Cleared) {
+                return Ok(Some(first.position));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -16,7 +16,7 @@ use super::inbox::{Closing, Command, Inbox};
 use super::log::{Book, Estate};
 use super::segment::Published;
 use super::thread;
-use super::{LogEvent, Owner, index};
+use super::{LogEvent, Owner, Rotation, index};
 
 /// File threads at most: one per user with daemons. The logs of further users are not written; their output is dropped and
 /// counted, so that their daemons run on.
@@ -25,6 +25,7 @@ pub(super) const THREADS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Room {
     index_dir: PathBuf,
+    pub(super) rotation: Rotation,
     pub(super) events: mpsc::Sender<LogEvent>,
     pub(super) threads_alive: Arc<AtomicUsize>,
     registry: Mutex<Registry>,
@@ -55,9 +56,14 @@ impl Registered {
 }
 
 impl Room {
-    pub(super) fn new(index_dir: PathBuf, events: mpsc::Sender<LogEvent>) -> Self {
+    pub(super) fn new(
+        index_dir: PathBuf,
+        rotation: Rotation,
+        events: mpsc::Sender<LogEvent>,
+    ) -> Self {
         Self {
             index_dir,
+            rotation,
             events,
             threads_alive: Arc::default(),
             registry: Mutex::default(),
@@ -136,6 +142,7 @@ impl Room {
             &owner.name,
             identity.clone(),
             Arc::clone(&inbox),
+            self.rotation,
             self.events.clone(),
             Arc::clone(&self.threads_alive),
         )?;

@@ -5,6 +5,7 @@ mod kill;
 mod lines;
 mod place;
 mod reading;
+mod rotation;
 mod trouble;
 
 use std::fs::{self, File};
@@ -37,6 +38,7 @@ struct World {
     dir: TempDir,
     daemon: DaemonId,
     owner: Owner,
+    rotation: Rotation,
     logs: Option<Logs>,
     events: mpsc::Receiver<LogEvent>,
     /// What was said while something else was waited for.
@@ -90,6 +92,7 @@ impl World {
             daemon,
             owner,
             dir,
+            rotation: Rotation::default(),
             logs: None,
             events,
             gaps: Vec::new(),
@@ -107,7 +110,7 @@ impl World {
     fn start(&mut self) {
         self.logs = None;
         let (sender, events) = mpsc::channel(64);
-        let logs = Logs::start(self.dir.path().join("index"), sender).unwrap();
+        let logs = Logs::start(self.dir.path().join("index"), self.rotation, sender).unwrap();
         logs.register(self.daemon, self.owner.clone());
         self.events = events;
         self.logs = Some(logs);

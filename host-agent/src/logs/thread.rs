@@ -12,10 +12,10 @@ use rustix::event::Timespec;
 use tokio::sync::mpsc;
 use zhylon_shared::id::DaemonId;
 
-use super::LogEvent;
 use super::desk::{BELL, Desk, Identity};
 use super::inbox::{Closing, Command, Inbox};
 use super::log::Log;
+use super::{LogEvent, Rotation};
 
 /// After a round that moved less than this the thread sleeps for `REST`, so that many small writes become one move.
 const BUSY_BYTES: u64 = 256 * 1024;
@@ -32,11 +32,12 @@ pub(super) fn start(
     name: &str,
     identity: Identity,
     inbox: Arc<Inbox>,
+    rotation: Rotation,
     events: mpsc::Sender<LogEvent>,
     alive: Arc<AtomicUsize>,
 ) -> io::Result<()> {
     // With the agent's identity: a user's pipe pages are limited.
-    let mut desk = Desk::new(inbox.bell())?;
+    let mut desk = Desk::new(inbox.bell(), rotation)?;
     let alive = Alive::new(alive);
     let body = move || {
         let _alive = alive;
@@ -156,11 +157,16 @@ impl Rounds {
                     let _ = answer.send(log.clear(desk).map_err(io::Error::other));
                 }
             }
+            (Command::Past(_, number, answer), Some(log)) => {
+                // Likewise.
+                let _ = answer.try_send(log.past(number).map_err(io::Error::other));
+            }
             (Command::Forget(_), Some(log)) => log.forget(),
             (
                 Command::HandOver(..)
                 | Command::Attach(..)
                 | Command::Clear(..)
+                | Command::Past(..)
                 | Command::Forget(_),
                 None,
             ) => {}

@@ -7,6 +7,7 @@ use zhylon_shared::state::DesiredState;
 
 use super::info::structure;
 use super::session::Named;
+use crate::logs::Rotation;
 
 /// Supervisor's default for what nobody set: groups and processes start together.
 const PRIORITY: i32 = 999;
@@ -15,7 +16,7 @@ const PRIORITY: i32 = 999;
 const UNSET: &str = "none";
 
 /// The structs of all instances a name means; `log` is the path of the daemon's log.
-pub(crate) fn config_infos(named: &Named, log: &str) -> Vec<Value> {
+pub(crate) fn config_infos(named: &Named, log: &str, rotation: Rotation) -> Vec<Value> {
     let entry = &named.entry;
     let (id, spec) = (&entry.view.id, &entry.spec);
     let text = |text: &str| Value::String(text.to_owned());
@@ -27,6 +28,8 @@ pub(crate) fn config_infos(named: &Named, log: &str) -> Vec<Value> {
         0 => Value::Integer(i32::MAX),
         most => number(most),
     };
+    let backups = Value::Integer(i32::try_from(rotation.keep).unwrap_or(i32::MAX));
+    let max_bytes = Value::Integer(i32::try_from(rotation.bytes).unwrap_or(i32::MAX));
     let uid = entry.uid.map_or_else(unset, number);
     named
         .instances()
@@ -60,8 +63,8 @@ pub(crate) fn config_infos(named: &Named, log: &str) -> Vec<Value> {
                 ("stdout_capture_maxbytes", Value::Integer(0)),
                 ("stdout_events_enabled", Value::Boolean(false)),
                 ("stdout_logfile", or_unset(log)),
-                ("stdout_logfile_backups", Value::Integer(0)),
-                ("stdout_logfile_maxbytes", Value::Integer(0)),
+                ("stdout_logfile_backups", backups.clone()),
+                ("stdout_logfile_maxbytes", max_bytes.clone()),
                 ("stdout_syslog", Value::Boolean(false)),
                 ("stopsignal", Value::Integer(spec.stop_signal().number())),
                 ("stopwaitsecs", number(spec.stop_seconds())),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use zhylon_proto::daemons::v1::LogGapReason;
 use zhylon_shared::id::DaemonId;
 
-use crate::logs::{LogItem, LogReader, Logs};
+use crate::logs::{LogItem, LogReader, Logs, Rotation};
 use crate::own_log::{self, OwnLog};
 use crate::supervisor::{DaemonEntry, Operator, Refused, SupervisorHandle};
 
@@ -40,6 +40,8 @@ pub(crate) trait Door: Clone + 'static {
         targets: Vec<CommandTarget>,
         by: Operator,
     ) -> Result<Vec<(Slot, CommandOutcome)>, Refused>;
+    /// How logs are rotated.
+    fn log_rotation(&self) -> Rotation;
     /// Where a daemon's log is; `None` while its user is not known here.
     fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf>;
     /// A reader of a daemon's log; `None` when it has none yet.
@@ -48,8 +50,8 @@ pub(crate) trait Door: Clone + 'static {
     async fn clear_log(&self, daemon: DaemonId) -> io::Result<()>;
 }
 
-/// See [`LogReader`], whose methods these are.
-pub(crate) trait Log: 'static {
+/// See [`LogReader`], whose methods these are. What returns `io::Result` may wait for a home: see `reading`.
+pub(crate) trait Log: Send + 'static {
     fn end(&self) -> u64;
     fn last_bytes(&self, bytes: usize) -> io::Result<Vec<u8>>;
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>>;
@@ -93,6 +95,10 @@ impl Door for Rooms {
         by: Operator,
     ) -> Result<Vec<(Slot, CommandOutcome)>, Refused> {
         self.supervisor.command(action, targets, by).await
+    }
+
+    fn log_rotation(&self) -> Rotation {
+        self.logs.rotation()
     }
 
     fn log_file(&self, daemon: &DaemonId) -> Option<PathBuf> {

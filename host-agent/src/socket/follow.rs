@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::door::Log;
+use super::reading::off_thread;
 use crate::logs::LogItem;
 
 /// Bytes of the log's end sent first, as Supervisor does.
@@ -64,8 +65,13 @@ pub(crate) fn follow<L: Log>(
     };
     stream::unfold(place, |mut place| async move {
         loop {
-            let item = match place.log.next(place.position, CHUNK) {
-                Ok(item) => item,
+            let position = place.position;
+            let read = off_thread(place.log, move |log| log.next(position, CHUNK)).await;
+            let item = match read {
+                Ok((log, item)) => {
+                    place.log = log;
+                    item
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a followed log can not be read any more");
                     return None;
@@ -92,7 +98,6 @@ pub(crate) fn follow<L: Log>(
                     }
                 }
                 None => {
-                    let position = place.position;
                     let more = std::pin::pin!(place.log.wait_after(position));
                     let gone = std::pin::pin!(place.hangup.wait());
                     match futures_util::future::select(more, gone).await {

@@ -94,9 +94,13 @@ pub(crate) async fn single<D: Door>(
         "getAllConfigInfo" => {
             params.end()?;
             let all = session.all();
-            let infos = all
-                .iter()
-                .flat_map(|one| config_infos(one, &session.log_path(&one.entry)));
+            let infos = all.iter().flat_map(|one| {
+                config_infos(
+                    one,
+                    &session.log_path(&one.entry),
+                    session.door.log_rotation(),
+                )
+            });
             Ok(Value::Array(infos.collect()))
         }
         // Nobody listens here: Supervisor without event listeners.
@@ -150,7 +154,7 @@ pub(crate) async fn single<D: Door>(
         }
         "readLog" | "readMainLog" => {
             let (offset, length) = params.range()?;
-            session.read_own_log(offset, length)
+            session.read_own_log(offset, length).await
         }
         "clearLog" => {
             params.end()?;

@@ -10,6 +10,7 @@ use super::codec::text;
 use super::command::slots;
 use super::door::{Door, Log, OwnLogReader};
 use super::fault::{Code, Fault};
+use super::reading::off_thread;
 use super::results::result;
 use super::session::Session;
 use crate::logs::LogItem;
@@ -28,12 +29,12 @@ impl<D: Door> Session<D> {
         offset: i64,
         length: i64,
     ) -> Result<Value, Fault> {
-        slice(&self.open_log(name).await?, name, offset, length)
+        slice(self.open_log(name).await?, name, offset, length).await
     }
 
     /// `readLog`: the same of the agent's own newest lines.
-    pub(crate) fn read_own_log(&self, offset: i64, length: i64) -> Result<Value, Fault> {
-        slice(&self.open_own_log()?, "", offset, length)
+    pub(crate) async fn read_own_log(&self, offset: i64, length: i64) -> Result<Value, Fault> {
+        slice(self.open_own_log()?, "", offset, length).await
     }
 
     /// `clearLog`.
@@ -75,7 +76,7 @@ impl<D: Door> Session<D> {
     pub(crate) async fn last_bytes(&self, name: &str, bytes: i64) -> Result<Value, Fault> {
         let bytes = u64::try_from(bytes).map_err(|_| Fault::plain(Code::BadArguments))?;
         let log = self.open_log(name).await?;
-        let bytes = last(&log, bytes).map_err(|_| unreadable(name))?;
+        let bytes = last(log, bytes).await.map_err(|_| unreadable(name))?;
         Ok(Value::Base64(bytes))
     }
 
@@ -105,7 +106,8 @@ impl<D: Door> Session<D> {
         }
         let from = u64::try_from(offset).unwrap_or(0);
         let length = u64::try_from(length).unwrap_or(0);
-        let bytes = range(&log, from, length).map_err(|_| unreadable(name))?;
+        let bytes = range(log, from, length).await;
+        let bytes = bytes.map_err(|_| unreadable(name))?;
         Ok(Value::Array(vec![
             Value::String(text(&bytes)),
             Value::Integer(i32::try_from(end).unwrap_or(i32::MAX)),
@@ -145,23 +147,30 @@ fn unreadable(name: &str) -> Fault {
 }
 
 /// `(-n, 0)` the last n bytes, `(o, 0)` from o on, `(o, n)` n bytes from o on.
-fn slice(log: &impl Log, name: &str, offset: i64, length: i64) -> Result<Value, Fault> {
+async fn slice(log: impl Log, name: &str, offset: i64, length: i64) -> Result<Value, Fault> {
     let bytes = match (u64::try_from(offset), u64::try_from(length)) {
-        (Err(_), Ok(0)) => last(log, offset.unsigned_abs()),
-        (Ok(from), Ok(0)) => range(log, from, ANSWER_MAX),
-        (Ok(from), Ok(length)) => range(log, from, length.min(ANSWER_MAX)),
+        (Err(_), Ok(0)) => last(log, offset.unsigned_abs()).await,
+        (Ok(from), Ok(0)) => range(log, from, ANSWER_MAX).await,
+        (Ok(from), Ok(length)) => range(log, from, length.min(ANSWER_MAX)).await,
         _ => return Err(Fault::plain(Code::BadArguments)),
     };
     Ok(Value::String(text(&bytes.map_err(|_| unreadable(name))?)))
 }
 
-fn last(log: &impl Log, bytes: u64) -> io::Result<Vec<u8>> {
-    log.last_bytes(usize::try_from(bytes.min(ANSWER_MAX)).unwrap_or(0))
+async fn last(log: impl Log, bytes: u64) -> io::Result<Vec<u8>> {
+    let bytes = usize::try_from(bytes.min(ANSWER_MAX)).unwrap_or(0);
+    let read = off_thread(log, move |log| log.last_bytes(bytes)).await;
+    read.map(|(_, bytes)| bytes)
 }
 
 /// At most `length` bytes from `position` on; what is gone is left out.
-fn range(log: &impl Log, mut position: u64, length: u64) -> io::Result<Vec<u8>> {
+async fn range(log: impl Log, position: u64, length: u64) -> io::Result<Vec<u8>> {
     let length = usize::try_from(length).unwrap_or(0);
+    let read = off_thread(log, move |log| whole(log, position, length)).await;
+    read.map(|(_, bytes)| bytes)
+}
+
+fn whole(log: &impl Log, mut position: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while bytes.len() < length {
         match log.next(position, STEP.min(length - bytes.len()))? {

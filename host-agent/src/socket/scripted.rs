@@ -265,6 +265,10 @@ impl World {
 impl Door for Fake {
     type Log = ScriptedLog;
 
+    fn log_rotation(&self) -> crate::logs::Rotation {
+        crate::logs::Rotation::default()
+    }
+
     fn own_log(&self) -> OwnLog {
         self.own_log.clone()
     }

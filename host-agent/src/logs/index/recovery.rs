@@ -63,9 +63,11 @@ impl Index {
                     return Ok(Some((entry, bytes, dropped == Some(entry.source))));
                 }
                 Kind::Dropped => dropped = Some(entry.source),
-                Kind::IndexLost | Kind::CutByUser | Kind::CutByPowerLoss | Kind::Cleared => {
-                    return Ok(None);
-                }
+                Kind::IndexLost
+                | Kind::CutByUser
+                | Kind::CutByPowerLoss
+                | Kind::Cleared
+                | Kind::Rotated => return Ok(None),
                 Kind::Data | Kind::Newline => {}
             }
             end = entry.position;

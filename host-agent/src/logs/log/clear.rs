@@ -34,7 +34,7 @@ impl Log {
         let Some(file) = self.place.file.clone() else {
             return Ok(());
         };
-        if self.indexed(|index| Ok(index.state().offset))? == 0 {
+        if self.indexed(|index| Ok(index.state().offset))? == 0 && !self.has_rotated()? {
             // Empty already: no entry for it, so that asking again and again fills nothing.
             return Ok(());
         }
@@ -55,6 +55,7 @@ impl Log {
     /// The second half: the index says already that nothing of the file is in the stream.
     pub(super) fn end_clearing(&mut self, file: &File) -> Result<(), Unwritable> {
         let emptied = file.set_len(0);
+        self.remove_rotated(0)?;
         self.indexed(|index| index.end_clearing())?;
         emptied.map_err(|error| Unwritable::by("empty it", error))
     }

@@ -37,6 +37,11 @@ impl Place {
         Arc::clone(&self.segments)
     }
 
+    pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        let mut segments = self.segments.iter();
+        segments.find(|here| here.number == number).cloned()
+    }
+
     pub(super) fn add_segment(&mut self, segment: Segment) {
         let skip = (self.segments.len() + 1).saturating_sub(SEGMENTS_MAX);
         let kept = self.segments.iter().skip(skip).cloned();
@@ -49,6 +54,10 @@ impl Log {
     pub(super) fn look_for_file(&mut self, desk: &Desk) -> Result<(), Unwritable> {
         if !self.place.looked {
             self.open_file(desk, false)?;
+            if self.place.file.is_none() && self.was_rotated() {
+                // An agent was killed between its two steps.
+                self.open_file(desk, true)?;
+            }
             self.place.looked = true;
         }
         Ok(())
@@ -76,12 +85,11 @@ impl Log {
         let size = stat.st_size.cast_unsigned();
         let offset = self.indexed(|index| Ok(index.state().offset))?;
         if size < offset {
-            self.cut_at(size, Kind::CutByUser, desk)
+            self.cut_at(size, Kind::CutByUser, desk)?;
         } else if size > offset {
-            self.skip_to(size)
-        } else {
-            Ok(())
+            self.skip_to(size)?;
         }
+        self.rotate_if_due(desk)
     }
 
     pub(super) fn splice(
@@ -120,7 +128,7 @@ impl Log {
         fstat(file).map_err(|error| Unwritable::by("stat it", error))
     }
 
-    fn open_file(&mut self, desk: &Desk, make: bool) -> Result<(), Unwritable> {
+    pub(super) fn open_file(&mut self, desk: &Desk, make: bool) -> Result<(), Unwritable> {
         if let Some(reason) = &desk.refusal {
             return Err(Unwritable(reason.clone()));
         }
@@ -135,7 +143,7 @@ impl Log {
         let outcome = if known && !self.place.resumed {
             self.resume(&file, size, desk)
         } else {
-            self.begin(&file, identity, size)
+            self.begin(&file, identity, size, desk)
         };
         match outcome {
             Ok(()) => {
@@ -154,10 +162,12 @@ impl Log {
         file: &Arc<File>,
         identity: (u64, u64),
         size: u64,
+        desk: &Desk,
     ) -> Result<(), Unwritable> {
         self.open = None;
         let offset = size + u64::from(end_foreign_line(file, size)?);
-        self.indexed(|index| index.begin_segment(identity, offset, None))?;
+        let rotated = self.was_rotated().then_some((Kind::Rotated, desk.second));
+        self.indexed(|index| index.begin_segment(identity, offset, rotated))?;
         let number = self.indexed(|index| Ok(index.state().segment))?;
         self.place.segments =
             Arc::new([Arc::new(Segment::new(number, Arc::clone(file), u64::MAX))]);

@@ -9,13 +9,30 @@ use super::*;
 
 const INSTANCES: u32 = 8;
 const KILLS: u32 = 60;
-/// Kills that must have met a line half moved, else nothing was proven; more kills follow until there are so many.
-const KILLS_IN_A_LINE: u32 = 3;
+/// Kills that must have met a line half moved (or half a clear, half a rotation), else nothing was proven; more kills follow
+/// until there are so many.
+const HITS: u32 = 3;
 const KILLS_MAX: u32 = 400;
 const DIR: &str = "ZHYLON_TEST_DRAIN_DIR";
 const DAEMON: &str = "ZHYLON_TEST_DRAIN_DAEMON";
-/// Set: it also clears the log, again and again.
-const CLEARS: &str = "ZHYLON_TEST_DRAIN_CLEARS";
+/// What it does besides.
+const BESIDES: &str = "ZHYLON_TEST_DRAIN_BESIDES";
+
+/// What the drainer does besides draining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Besides {
+    Nothing,
+    /// It clears the log, again and again.
+    Clears,
+    /// It rotates after a quarter of a megabyte.
+    Rotates,
+}
+
+impl Besides {
+    fn word(self) -> String {
+        format!("{self:?}")
+    }
+}
 
 /// What an instance says, line by line: everything follows from its number.
 struct Speech {
@@ -51,6 +68,44 @@ impl Speech {
 #[test]
 fn no_kill_tears_mixes_loses_or_doubles_a_line() {
     let world = World::quiet();
+    let (kills, in_a_line, lengths, letters) = killed(&world, Besides::Nothing, || {
+        let ends = |file: File| {
+            use std::os::unix::fs::FileExt as _;
+            let mut last = [b'\n'];
+            let size = file.metadata().unwrap().len();
+            file.read_at(&mut last, size.saturating_sub(1)).unwrap();
+            last == *b"\n"
+        };
+        !File::open(world.file()).map_or(true, ends)
+    });
+    let lines = check(&world, &letters, &lengths);
+    eprintln!("{kills} kills, {in_a_line} in a begun line, {lines} lines");
+}
+
+/// The same while the log is rotated again and again: all files together are the stream.
+#[test]
+fn no_kill_in_a_rotation_tears_mixes_loses_or_doubles_a_line() {
+    let world = World::quiet();
+    let (kills, in_a_rotation, lengths, letters) = killed(&world, Besides::Rotates, || {
+        use std::os::unix::fs::MetadataExt as _;
+        let index = fs::read(world.index()).unwrap_or_default();
+        let state = index.get(..STATE_LEN).and_then(State::decode);
+        let here = fs::metadata(world.file()).map(|file| file.ino()).ok();
+        state.is_some_and(|state| state.segment > 0 && here != Some(state.inode))
+    });
+    let lines = check(&world, &letters, &lengths);
+    let files = world.rotated().len();
+    assert!(files > 5, "{files} rotations");
+    eprintln!("{kills} kills, {in_a_rotation} in one of {files} rotations, {lines} lines");
+}
+
+/// Kills drainers of eight instances until enough kills `met` what they were to meet, then lets one finish. Says how many
+/// kills there were, how many met it, and how much each instance said.
+fn killed(
+    world: &World,
+    besides: Besides,
+    met: impl Fn() -> bool,
+) -> (u32, u32, Vec<usize>, Arc<[u8]>) {
     let letters = Speech::letters();
     let runs: Vec<Run> = (0..INSTANCES).map(|index| world.run(index, 1)).collect();
     // As the keeper does: holds the reading ends.
@@ -64,38 +119,32 @@ fn no_kill_tears_mixes_loses_or_doubles_a_line() {
             std::thread::spawn(move || speak(index, stdout, speech, &stop))
         })
         .collect();
-
     let seed = (u64::from(std::process::id()) << 20) | 1;
     eprintln!("seed {seed}");
     let mut dice = Dice(seed);
-    let (mut kills, mut in_a_line) = (0, 0);
-    while kills < KILLS || (in_a_line < KILLS_IN_A_LINE && kills < KILLS_MAX) {
-        let mut drainer = Drainer::start(&world, false);
+    let (mut kills, mut hits) = (0, 0);
+    while kills < KILLS || (hits < HITS && kills < KILLS_MAX) {
+        let mut drainer = Drainer::start(world, besides);
         std::thread::sleep(Duration::from_micros(dice.roll(14_000)));
         drainer.child.kill().unwrap();
         drainer.child.wait().unwrap();
         kills += 1;
-        let ends = |file: File| {
-            use std::os::unix::fs::FileExt as _;
-            let mut last = [b'\n'];
-            let size = file.metadata().unwrap().len();
-            file.read_at(&mut last, size.saturating_sub(1)).unwrap();
-            last == *b"\n"
-        };
-        in_a_line += u32::from(!File::open(world.file()).map_or(true, ends));
+        hits += u32::from(met());
     }
     assert!(
-        in_a_line >= KILLS_IN_A_LINE,
-        "{in_a_line} of {kills} kills met a begun line"
+        hits >= HITS,
+        "{hits} of {kills} kills met what they were to meet"
     );
-
     stop.store(true, Ordering::Relaxed);
-    let mut drainer = Drainer::start(&world, false);
+    let last = match besides {
+        Besides::Clears => Besides::Nothing,
+        besides => besides,
+    };
+    let mut drainer = Drainer::start(world, last);
     let lengths: Vec<usize> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
     drainer.finish();
     drop(held);
-    let lines = check(&world, &letters, &lengths);
-    eprintln!("{kills} kills, {in_a_line} in a begun line, {lines} lines");
+    (kills, hits, lengths, letters)
 }
 
 /// The same while the log is cleared again and again: what was in the file is gone, but nothing that was written since is,
@@ -103,39 +152,11 @@ fn no_kill_tears_mixes_loses_or_doubles_a_line() {
 #[test]
 fn no_kill_in_a_clear_loses_or_misattributes_what_comes_after() {
     let world = World::quiet();
-    let letters = Speech::letters();
-    let runs: Vec<Run> = (0..INSTANCES).map(|index| world.run(index, 1)).collect();
-    let fifos: Vec<_> = runs.iter().map(|run| world.fifo(*run)).collect();
-    let (held, writers): (Vec<OwnedFd>, Vec<File>) = fifos.into_iter().unzip();
-    let stop = Arc::new(AtomicBool::new(false));
-    let speakers: Vec<_> = (0..)
-        .zip(writers)
-        .map(|(index, stdout)| {
-            let (stop, speech) = (Arc::clone(&stop), Speech::new(index, Arc::clone(&letters)));
-            std::thread::spawn(move || speak(index, stdout, speech, &stop))
-        })
-        .collect();
-    let mut dice = Dice((u64::from(std::process::id()) << 20) | 1);
-    let (mut kills, mut in_a_clear) = (0, 0);
-    while kills < KILLS || (in_a_clear < KILLS_IN_A_LINE && kills < KILLS_MAX) {
-        let mut drainer = Drainer::start(&world, true);
-        std::thread::sleep(Duration::from_micros(dice.roll(14_000)));
-        drainer.child.kill().unwrap();
-        drainer.child.wait().unwrap();
-        kills += 1;
+    let (kills, in_a_clear, lengths, letters) = killed(&world, Besides::Clears, || {
         let index = fs::read(world.index()).unwrap_or_default();
         let state = index.get(..STATE_LEN).and_then(State::decode);
-        in_a_clear += u32::from(state.is_some_and(|state| state.clearing));
-    }
-    assert!(
-        in_a_clear >= KILLS_IN_A_LINE,
-        "{in_a_clear} of {kills} kills met a clear"
-    );
-    stop.store(true, Ordering::Relaxed);
-    let mut drainer = Drainer::start(&world, false);
-    let lengths: Vec<usize> = speakers.into_iter().map(|s| s.join().unwrap()).collect();
-    drainer.finish();
-    drop(held);
+        state.is_some_and(|state| state.clearing)
+    });
     let cleared = check_cleared(&world, &letters, &lengths);
     eprintln!("{kills} kills, {in_a_clear} in a clear, {cleared} clears");
 }
@@ -218,12 +239,9 @@ struct Drainer {
 }
 
 impl Drainer {
-    fn start(world: &World, clears: bool) -> Self {
-        let mut program = Program::new(std::env::current_exe().unwrap());
-        if clears {
-            program.env(CLEARS, "1");
-        }
-        let mut child = program
+    fn start(world: &World, besides: Besides) -> Self {
+        let mut child = Program::new(std::env::current_exe().unwrap())
+            .env(BESIDES, besides.word())
             .args(["logs::tests::kill::drainer", "--exact", "--nocapture"])
             .env(DIR, world.dir.path())
             .env(DAEMON, world.daemon.bare())
@@ -257,7 +275,15 @@ fn drainer() {
     let daemon = DaemonId::from_bare(&daemon).unwrap();
     let dir = PathBuf::from(dir);
     let (sender, mut events) = mpsc::channel(64);
-    let logs = Logs::start(dir.join("index"), sender).unwrap();
+    let besides = std::env::var(BESIDES).unwrap();
+    let rotation = match besides == Besides::Rotates.word() {
+        true => Rotation {
+            bytes: 256 * 1024,
+            keep: usize::MAX / 2,
+        },
+        false => Rotation::default(),
+    };
+    let logs = Logs::start(dir.join("index"), rotation, sender).unwrap();
     logs.register(daemon, owner_of(&dir.join("home")));
     let runs = (0..INSTANCES).map(|index| Run {
         slot: Slot { daemon, index },
@@ -270,7 +296,7 @@ fn drainer() {
         logs.attach(*run, rustix::fs::open(path, flags, Mode::empty()).unwrap());
     }
     println!("ready");
-    if std::env::var_os(CLEARS).is_some() {
+    if besides == Besides::Clears.word() {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(async {
             // Until killed.
@@ -289,9 +315,16 @@ fn drainer() {
     }
 }
 
-/// Reads index and file; says how many lines there are.
+/// Reads index and files; says how many lines there are.
 fn check(world: &World, letters: &Arc<[u8]>, lengths: &[usize]) -> usize {
-    let file = fs::read(world.file()).unwrap();
+    // Where each file begins in the stream, by the number of its only segment.
+    let (mut file, mut bases) = (Vec::new(), Vec::new());
+    for (number, path) in world.rotated() {
+        bases.push((number, file.len()));
+        file.extend(fs::read(path).unwrap());
+    }
+    bases.push((u64::MAX, file.len()));
+    file.extend(fs::read(world.file()).unwrap());
     let index = fs::read(world.index()).unwrap();
     let word = |at: usize| u64::from_le_bytes(index[at..at + 8].try_into().unwrap());
     // Whatever was under way has arrived.
@@ -309,9 +342,12 @@ fn check(world: &World, letters: &Arc<[u8]>, lengths: &[usize]) -> usize {
         } else {
             end
         };
+        let segment = word(at + 32) >> 32;
+        let base = bases.iter().find(|(last, _)| segment <= *last).unwrap().1;
         assert_eq!(
-            position, offset,
-            "nobody else wrote: the file is the stream"
+            position,
+            base + offset,
+            "nobody else wrote: the files are the stream"
         );
         let bytes = &file[position..next];
         if before.is_some_and(|before| before != instance) && !bytes.is_empty() {
@@ -323,6 +359,7 @@ fn check(world: &World, letters: &Arc<[u8]>, lengths: &[usize]) -> usize {
         match kind {
             1 => spoken[instance].extend_from_slice(bytes),
             2 => assert!(bytes.is_empty() || bytes == b"\n"),
+            8 => assert_eq!((bytes.len(), offset), (0, 0)),
             kind => panic!("kind {kind}"),
         }
     }
