@@ -160,6 +160,7 @@ fn on_linux_5_4_daemons_live_as_on_any() {
         world.comes_back("ZHYLON_WORKER_PID", worker);
         assert_eq!(world.running(&tree).await, [main]);
         others.untouched();
+        is_seen(&machine);
 
         // The local door: the peer is known without SO_PEERPIDFD, and moves its own only.
         let said = without(&unknown, || {
@@ -211,6 +212,7 @@ fn without_any_one_newer_call_daemons_live_as_on_any() {
             let worker = eventually("a worker", || world.process("ZHYLON_WORKER_PID"));
             worker.signal(Signal::KILL).expect("kill it");
             world.comes_back("ZHYLON_WORKER_PID", worker);
+            is_seen(&machine);
             let said = machine.shell("site1", &format!("supervisorctl restart daemon-{id}:*"));
             assert_eq!(said.code, 0, "{unknown:?}: {said:?}\n{}", world.log());
             before.restarted(&world).await;
@@ -220,6 +222,14 @@ fn without_any_one_newer_call_daemons_live_as_on_any() {
                 .status(&id, "stopped", |s| s.state() == InstanceState::Stopped)
                 .await;
         }
+    });
+}
+
+/// A new worker knows whose the daemons are once it has looked their users up; until then nobody but root sees them.
+fn is_seen(machine: &Machine) {
+    eventually("site1 sees its daemon", || {
+        let said = machine.shell("site1", "supervisorctl status");
+        said.out.contains(" RUNNING ").then_some(())
     });
 }
 
