@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::record::pid_of;
 use host_agent_engine::input::{Run, Slot};
@@ -155,6 +156,30 @@ impl Leaf {
                 let _ = pidfd_send_signal(&pidfd, signal);
             }
         }
+    }
+
+    /// CPU time of everything that ever lived in it. `None` where the kernel does not count it.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        Some(Duration::from_micros(
+            self.figure("cpu.stat", "usage_usec")?,
+        ))
+    }
+
+    /// Memory of everything in it, bytes, page cache included. `None` without the memory controller.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.path.join("memory.current")).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// How many of its processes the kernel killed for want of memory. 0 without the memory controller.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.figure("memory.events", "oom_kill").unwrap_or(0)
+    }
+
+    fn figure(&self, file: &str, key: &str) -> Option<u64> {
+        let text = std::fs::read_to_string(self.path.join(file)).ok()?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(name, _)| *name == key)?.1.parse().ok()
     }
 
     /// Removes it, and its daemon's directory if that was the last one. One that is not empty stays.

@@ -62,6 +62,7 @@ impl Core {
             && !std::mem::replace(&mut live.announced, true)
         {
             let pid = live.pid.as_raw_nonzero().get();
+            self.usages.began(Instant::now());
             self.inputs.push_back(Input::Spawned { run, pid });
         }
     }
@@ -138,6 +139,7 @@ impl Core {
             return self.tree_gone(run);
         }
         let tree_gone = live.tree.is_gone();
+        self.usages.ended(&run, &live.tree);
         self.announce(run);
         self.inputs.push_back(Input::Exited {
             run,

@@ -87,6 +87,7 @@ impl Core {
 
     fn on_gone(&mut self, daemon: DaemonId) {
         self.changed.remove(&daemon);
+        self.usages.forget(&daemon);
         self.events.over_for(daemon);
         self.journal.forget(daemon);
         let Some(entry) = self.board.daemon(&daemon) else {
@@ -95,6 +96,7 @@ impl Core {
         let mut entry = DaemonEntry::clone(&entry);
         entry.view.state = zhylon_shared::state::aggregate([]);
         entry.view.instances.clear();
+        entry.usage.clear();
         entry.view.hold = None;
         entry.view.converged = true;
         entry.gone = true;
@@ -114,6 +116,7 @@ impl Core {
             };
             Some(DaemonEntry {
                 uid: self.uids.get(spec.user()).copied(),
+                usage: self.usages.of(id),
                 view,
                 spec,
                 version: 0,
