@@ -31,6 +31,7 @@ pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod fifo;
 mod helper;
+mod limits;
 pub(crate) mod program;
 pub(crate) mod record;
 mod start;

@@ -12,9 +12,16 @@ use host_agent_engine::input::{Run, Slot};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest as _, Sha256};
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::spec::Limits;
 
+pub(crate) mod controllers;
+
+/// Our directory's name, in front of the hash.
+const NAME: &str = "zhylon-agent.";
 /// Hex digits of the hash that keeps agents with different state directories apart.
 const HASH_DIGITS: usize = 12;
+/// Where keeper and worker go when their own cgroup has to be empty: our directory's name and this, beside it.
+const SELF_SUFFIX: &str = ".self";
 /// A daemon's directory may be removed by the end of its former run between our two steps; that can happen once per end.
 const MAKE_TRIES: usize = 4;
 
@@ -68,14 +75,14 @@ impl Cgroups {
             "{:x}",
             Sha256::digest(state_dir.as_os_str().as_encoded_bytes())
         );
-        Ok(own.join(format!("zhylon-agent.{}", &hash[..HASH_DIGITS])))
+        Ok(own.join(format!("{NAME}{}", &hash[..HASH_DIGITS])))
     }
 
-    /// Makes the leaf of a run and opens it, to be spawned into.
+    /// Makes the leaf of a run and opens it, to be spawned into. The limits are the whole daemon's.
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn make_leaf(&self, run: &Run) -> io::Result<(Leaf, OwnedFd)> {
+    pub(crate) fn make_leaf(&self, run: &Run, limits: Limits) -> io::Result<(Leaf, OwnedFd)> {
         let daemon = self.base.join(format!("d-{}", run.slot.daemon.bare()));
         let path = daemon.join(format!("{}.{}", run.slot.index, run.generation));
         let mut made = Ok(());
@@ -92,6 +99,10 @@ impl Cgroups {
             }
         }
         made?;
+        if let Err(error) = controllers::keep(&daemon, limits) {
+            Leaf { path }.remove();
+            return Err(error);
+        }
         let dir = File::open(&path)?.into();
         Ok((Leaf { path }, dir))
     }
@@ -245,7 +256,15 @@ fn own_directory(mountinfo: &str, cgroup: &str) -> Result<PathBuf, String> {
             let (root, point) = (fields.next()?, fields.next()?);
             // In a container the mount may show only a part of the tree.
             let below = Path::new(own).strip_prefix(root).ok()?;
-            Some(Path::new(point).join(below))
+            let place = Path::new(point).join(below);
+            let aside = below.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with(NAME) && name.ends_with(SELF_SUFFIX)
+            });
+            Some(match place.parent() {
+                Some(parent) if aside => parent.to_owned(),
+                _ => place,
+            })
         })
         .ok_or_else(|| "no cgroup v2 is mounted here".to_owned())
 }
@@ -272,5 +291,9 @@ mod tests {
             own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err()
         );
         assert!(own_directory(unified, "9:pids:/\n").is_err());
+        // Once it stepped aside, its place is where it was before.
+        let aside = "0::/box/agent.service/zhylon-agent.0123456789ab.self\n";
+        let found = own_directory(unified, aside).unwrap();
+        assert_eq!(found.to_str(), Some("/sys/fs/cgroup/box/agent.service"));
     }
 }

@@ -65,7 +65,7 @@ impl Queries {
             }
         };
         self.ask(
-            move |ground| check(&ground.users, &ground.policy, &spec),
+            move |ground| check(ground, &spec),
             move |result| Answer::Checked {
                 daemon,
                 revision,

@@ -30,7 +30,7 @@ impl Drop for Program {
 fn a_look_is_due_soon_after_a_start_then_seldom_and_tells_only_what_changed() {
     let daemon = DaemonId::random().unwrap();
     let (idle, busy) = (
-        Program::new("read x < /dev/zero; sleep 1000"),
+        Program::new("exec sleep 1000"),
         Program::new("while :; do :; done"),
     );
     // The idle one sleeps for ever before it is looked at.
@@ -72,7 +72,7 @@ fn a_look_is_due_soon_after_a_start_then_seldom_and_tells_only_what_changed() {
 #[test]
 fn what_does_not_run_uses_nothing_and_a_new_generation_begins_anew() {
     let daemon = DaemonId::random().unwrap();
-    let program = Program::new("sleep 1000");
+    let program = Program::new("exec sleep 1000");
     let (old, new) = (run(daemon, 0, 1), run(daemon, 0, 2));
     let tree = Tree::marked(program.pid(), &old.slot);
     let mut usages = Usages::default();
@@ -99,7 +99,7 @@ fn what_does_not_run_uses_nothing_and_a_new_generation_begins_anew() {
 #[test]
 fn a_look_at_many_is_followed_by_a_long_rest() {
     let daemon = DaemonId::random().unwrap();
-    let program = Program::new("sleep 1000");
+    let program = Program::new("exec sleep 1000");
     let runs: Vec<Run> = (0..1000).map(|index| run(daemon, index, 1)).collect();
     let tree = Tree::marked(program.pid(), &runs[0].slot);
     let mut usages = Usages::default();
@@ -134,7 +134,7 @@ fn figures_of_a_cgroup_are_those_of_its_files() {
         "memory.events",
         "low 0\nhigh 0\nmax 7\noom 1\noom_kill 1\noom_group_kill 0\n",
     );
-    let program = Program::new("sleep 1000");
+    let program = Program::new("exec sleep 1000");
     let tree = Tree::Leaf(leaf);
     let expected = Sample {
         cpu: Duration::from_millis(2500),
