@@ -151,7 +151,7 @@ fn launch(
     })?;
     let tree = match leaf {
         Some(leaf) => Tree::Leaf(leaf),
-        None => Tree::marked(child.pid, &order.run.slot),
+        None => Tree::marked(child.pid, &order.run.slot, &fifo.name),
     };
     Ok(Born {
         pid: child.pid,

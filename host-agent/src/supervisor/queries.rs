@@ -66,10 +66,17 @@ impl Queries {
         };
         self.ask(
             move |ground| check(ground, &spec),
-            move |result| Answer::Checked {
-                daemon,
-                revision,
-                result: result.unwrap_or_else(|| Err(late())),
+            move |result| {
+                let result = result.unwrap_or_else(|| Err(late()));
+                if let Err(error) = &result {
+                    let why = &error.message;
+                    tracing::warn!(%daemon, revision, why, "a changed daemon can not run here; what runs goes on");
+                }
+                Answer::Checked {
+                    daemon,
+                    revision,
+                    result,
+                }
             },
         );
     }

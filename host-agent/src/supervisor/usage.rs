@@ -143,7 +143,7 @@ impl Usages {
 fn sample(pid: Pid, tree: &Tree, last: Option<Sample>) -> Option<Sample> {
     let leaf = match tree {
         Tree::Leaf(leaf) => Some(leaf),
-        Tree::Marked { .. } => None,
+        Tree::Marked(_) => None,
     };
     let whole = leaf.and_then(|leaf| leaf.cpu_time());
     let cpu = whole.or_else(|| host_agent_sys::usage::cpu_time(pid).ok())?;

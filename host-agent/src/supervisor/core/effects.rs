@@ -42,12 +42,13 @@ impl Core {
                 }
             }
             Effect::Signal { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
+                if let (Some(live), Some(signal)) = (self.runs.get_mut(&run), known(signal)) {
+                    live.tree.remember();
                     live.signal(signal);
                 }
             }
             Effect::SignalTree { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
+                if let (Some(live), Some(signal)) = (self.runs.get_mut(&run), known(signal)) {
                     live.tree.signal(signal);
                 }
             }

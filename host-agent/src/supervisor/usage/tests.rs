@@ -33,7 +33,11 @@ fn a_look_is_due_soon_after_a_start_then_seldom_and_tells_only_what_changed() {
         Program::new("exec sleep 1000"),
         Program::new("while :; do :; done"),
     );
-    // The idle one sleeps for ever before it is looked at.
+    // It must have become its program before it is looked at.
+    let comm = format!("/proc/{}/comm", idle.pid());
+    while std::fs::read_to_string(&comm).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
     let (first, second) = (run(daemon, 0, 1), run(daemon, 1, 1));
     let mut usages = Usages::default();
     assert_eq!(usages.due(), None, "nothing runs");
@@ -41,7 +45,7 @@ fn a_look_is_due_soon_after_a_start_then_seldom_and_tells_only_what_changed() {
     usages.began(begin);
     assert_eq!(usages.due(), Some(begin + FIRST));
 
-    let tree = |pid, run: &Run| Tree::marked(pid, &run.slot);
+    let tree = |pid, run: &Run| Tree::marked(pid, &run.slot, "x");
     let trees = [tree(idle.pid(), &first), tree(busy.pid(), &second)];
     let both = || {
         [
@@ -74,7 +78,7 @@ fn what_does_not_run_uses_nothing_and_a_new_generation_begins_anew() {
     let daemon = DaemonId::random().unwrap();
     let program = Program::new("exec sleep 1000");
     let (old, new) = (run(daemon, 0, 1), run(daemon, 0, 2));
-    let tree = Tree::marked(program.pid(), &old.slot);
+    let tree = Tree::marked(program.pid(), &old.slot, "x");
     let mut usages = Usages::default();
     let now = Instant::now();
     usages.began(now);
@@ -101,7 +105,7 @@ fn a_look_at_many_is_followed_by_a_long_rest() {
     let daemon = DaemonId::random().unwrap();
     let program = Program::new("exec sleep 1000");
     let runs: Vec<Run> = (0..1000).map(|index| run(daemon, index, 1)).collect();
-    let tree = Tree::marked(program.pid(), &runs[0].slot);
+    let tree = Tree::marked(program.pid(), &runs[0].slot, "x");
     let mut usages = Usages::default();
     usages.began(Instant::now() - FIRST);
     let all = || runs.iter().map(|run| (run, program.pid(), &tree));
