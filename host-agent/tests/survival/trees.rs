@@ -21,7 +21,9 @@ sub forever { sleep 1000 while 1 }
 "#;
 
 /// Name, and what the main process does once it holds the witness.
-const SHAPES: [(&str, &str); 6] = [
+type Shape = (&'static str, &'static str);
+
+const SHAPES: [Shape; 6] = [
     (
         "double_fork",
         r#"if (!fork) { POSIX::setsid(); if (!fork) { $SIG{TERM} = "IGNORE"; tell_all; forever } exit 0 } wait; forever"#,
@@ -36,10 +38,11 @@ const SHAPES: [(&str, &str); 6] = [
         r#"$SIG{TERM} = "IGNORE"; if (!fork) { forever } tell_all; forever"#,
     ),
     (
-        // Three chains of processes, each of which forks its successor and ends.
+        // Two chains of processes, each of which forks its successor and ends. They end by themselves: what is left
+        // of a test that was cut off must not keep the machine busy.
         "fork_storm",
-        r#"for (1 .. 3) { if (!fork) { $SIG{TERM} = "IGNORE"; $SIG{CHLD} = "IGNORE"; POSIX::setsid();
-           while (1) { exit 0 if fork; select(undef, undef, undef, 0.002) } } } tell_all; forever"#,
+        r#"for (1 .. 2) { if (!fork) { $SIG{TERM} = "IGNORE"; $SIG{CHLD} = "IGNORE"; POSIX::setsid();
+           while (time - $^T < 30) { exit 0 if fork; select(undef, undef, undef, 0.02) } exit 0 } } tell_all; forever"#,
     ),
     (
         "shell_wrapper",
@@ -52,12 +55,13 @@ const SHAPES: [(&str, &str); 6] = [
     ),
 ];
 
-/// Stops of each shape per mode. Two instances at a time: 6 shapes × 5 = 30 in each.
-const ROUNDS: usize = 5;
+/// Stops of each shape, with cgroups and without: each look without them walks through all processes of the machine.
+const ROUNDS: usize = 3;
+const ROUNDS_WITHOUT: usize = 1;
 
 /// One daemon of each shape, two instances each.
-fn daemons(dir: &Path, user: Option<&str>) -> Vec<Daemon> {
-    SHAPES
+fn daemons(dir: &Path, shapes: &[Shape], user: Option<&str>) -> Vec<Daemon> {
+    shapes
         .iter()
         .map(|(name, shape)| {
             let script = dir.join(format!("{name}.pl"));
@@ -86,8 +90,14 @@ fn lives(witness: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
-fn stops_leave_nothing(agent: &Agent, dir: &Path, daemons: &[Daemon]) {
-    let all = || SHAPES.iter().zip(daemons);
+fn stops_leave_nothing(
+    agent: &Agent,
+    dir: &Path,
+    shapes: &[Shape],
+    daemons: &[Daemon],
+    rounds: usize,
+) {
+    let all = || shapes.iter().zip(daemons);
     for ((name, _), _) in all() {
         for index in ["00", "01"] {
             until(&format!("{name} {index} is up"), || {
@@ -98,7 +108,7 @@ fn stops_leave_nothing(agent: &Agent, dir: &Path, daemons: &[Daemon]) {
         }
     }
     let mut stops = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for ((name, _), daemon) in all() {
             let (own, sibling) = (
                 dir.join(format!("{name}.00")),
@@ -129,7 +139,7 @@ fn stops_leave_nothing(agent: &Agent, dir: &Path, daemons: &[Daemon]) {
             until(&format!("{name} is up again"), || up.exists().then_some(()));
         }
     }
-    assert_eq!(stops, SHAPES.len() * ROUNDS);
+    assert_eq!(stops, shapes.len() * rounds);
 }
 
 fn open_dir() -> tempfile::TempDir {
@@ -143,9 +153,9 @@ fn open_dir() -> tempfile::TempDir {
 #[test]
 fn nothing_lives_when_stopped_is_said() {
     let dir = open_dir();
-    let daemons = daemons(dir.path(), None);
+    let daemons = daemons(dir.path(), &SHAPES, None);
     let agent = Agent::with(&daemons.iter().collect::<Vec<_>>());
-    stops_leave_nothing(&agent, dir.path(), &daemons);
+    stops_leave_nothing(&agent, dir.path(), &SHAPES, &daemons, ROUNDS);
 }
 
 /// An agent without root has no cgroups anywhere.
@@ -155,10 +165,14 @@ fn nothing_lives_when_stopped_is_said_without_cgroups() {
         return;
     }
     let dir = open_dir();
-    let daemons = daemons(dir.path(), Some("nobody"));
+    // Chains that run away are not promised to be met without a cgroup.
+    let shapes: Vec<Shape> = (SHAPES.into_iter())
+        .filter(|(name, _)| *name != "fork_storm")
+        .collect();
+    let daemons = daemons(dir.path(), &shapes, Some("nobody"));
     let agent = Agent::unprivileged(&daemons.iter().collect::<Vec<_>>(), 65534);
     assert!(agent.log().contains("no cgroups"), "{}", agent.log());
-    stops_leave_nothing(&agent, dir.path(), &daemons);
+    stops_leave_nothing(&agent, dir.path(), &shapes, &daemons, ROUNDS_WITHOUT);
 }
 
 /// The witness itself: a process that inherited it and left everything else still holds it.

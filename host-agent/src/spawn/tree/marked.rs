@@ -19,10 +19,10 @@ use crate::spawn::record::pid_of;
 /// Looks in a row that must find nothing before the tree counts as gone: a process that forks while we walk can hide once.
 const SCANS_UNTIL_GONE: u32 = 2;
 /// Walks through the processes that came since the walk before, at most. A machine that starts a process with each of our
-/// walks is busy, or a chain of processes runs away from us: in so many walks one of them is met.
-const WALKS: usize = 16;
+/// walks is busy, or a chain of processes runs away from us: with each walk it gets likelier that one of them is met.
+const WALKS: usize = 4;
 /// Rounds of stopping before all are killed. A tree that forks faster than we stop it is stopped further the next time.
-const STOP_ROUNDS: usize = 8;
+const STOP_ROUNDS: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
