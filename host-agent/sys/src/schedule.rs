@@ -21,9 +21,8 @@ const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 pub fn ordinary() -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: the parameter lives through the call; 0 is the calling thread.
-    permitted(
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) }.into(),
-    )?;
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
+    permitted(set.into())?;
     match setpriority_process(None, 0) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {}
         result => result?,
