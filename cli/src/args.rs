@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::limits::{self, Limit};
+
 /// Steers daemons on the servers of a team.
 #[derive(Debug, Parser)]
 #[command(name = "zhylonctl", version, disable_help_subcommand = true)]
@@ -282,6 +284,22 @@ pub(crate) struct SpecFlags {
     /// argv must not show comes by `NAME` alone: it is taken from this program's own environment.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+}
+
+/// Bounds on what a daemon may use; `none` takes one away.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LimitFlags {
+    /// Open files of each process, or `none`.
+    #[arg(long, value_name = "FILES", value_parser = limits::nofile)]
+    pub(crate) limit_nofile: Option<Limit<i32>>,
+    /// Memory of all instances together: bytes, or with Ki, Mi, Gi, Ti as in 512Mi; or `none`.
+    #[arg(long, value_name = "BYTES", value_parser = limits::memory)]
+    pub(crate) limit_memory_max: Option<Limit<i64>>,
+    /// CPUs of all instances together, as in 0.5, 2 or 500m (thousandths); or `none`.
+    #[arg(long, value_name = "CPUS", value_parser = limits::cpu)]
+    pub(crate) limit_cpu_max: Option<Limit<i32>>,
 }
 
 /// How a restart replaces the instances.

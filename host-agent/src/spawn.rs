@@ -33,6 +33,7 @@ pub(crate) mod cgroup;
 mod environment;
 pub(crate) mod fifo;
 mod helper;
+mod limits;
 mod parked;
 pub(crate) mod program;
 pub(crate) mod record;

@@ -14,6 +14,7 @@
 //! | [`queries`] | questions that may take long: users, checks |
 //! | [`board`] | the newest state of every daemon, for readers |
 //! | [`clock`] | engine time |
+//! | [`usage`] | what instances use of CPU and memory |
 //! | [`events`] | what happened, until the api-server has it |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,9 +42,11 @@ mod events;
 mod queries;
 mod restore;
 mod runs;
+mod usage;
 
 pub(crate) use self::core::{Core, Setup};
 pub(crate) use self::events::{EventKind, Events, HostEvent};
+pub(crate) use self::usage::Usage;
 
 /// Requests on their way to the owner. Full: the asker waits; the owner never does.
 const REQUESTS_MAX: usize = 64;
@@ -55,6 +58,8 @@ pub(crate) struct DaemonEntry {
     pub(crate) view: DaemonView,
     /// Its spec (the newest desired one).
     pub(crate) spec: Arc<DaemonSpec>,
+    /// What its instances use, by index.
+    pub(crate) usage: BTreeMap<u32, Usage>,
     /// The uid its user has here; `None` if there is no such user.
     pub(crate) uid: Option<u32>,
     /// Board version in which it last changed.

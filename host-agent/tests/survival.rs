@@ -13,8 +13,12 @@ mod door;
 mod kills;
 #[path = "survival/life.rs"]
 mod life;
+#[path = "survival/limits.rs"]
+mod limits;
 #[path = "survival/past.rs"]
 mod past;
+#[path = "survival/trees.rs"]
+mod trees;
 #[path = "survival/unprivileged.rs"]
 mod unprivileged;
 #[path = "survival/upgrade.rs"]

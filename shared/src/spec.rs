@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod check;
+pub mod limits;
 
 use crate::redact::Secret;
 use crate::signal::StopSignal;
 
 pub use check::check_display_name;
+pub use limits::{Limits, LimitsDraft};
+
 use check::{check_command, check_directory, check_environment, check_name, check_user, in_range};
 
 /// Longest command, bytes.
@@ -65,6 +68,7 @@ pub struct DaemonSpec {
     environment: BTreeMap<String, Secret>,
     restart_policy: RestartPolicy,
     max_retries: u32,
+    limits: Limits,
 }
 
 /// A spec as it comes in: anything may be wrong. `None` means the default.
@@ -87,6 +91,8 @@ pub struct SpecDraft {
     pub restart_policy: Option<RestartPolicy>,
     #[serde(default)]
     pub max_retries: i64,
+    #[serde(default, skip_serializing_if = "LimitsDraft::is_empty")]
+    pub limits: LimitsDraft,
 }
 
 /// One broken rule of one field.
@@ -168,6 +174,7 @@ impl DaemonSpec {
         );
         check_name(&draft.name, &mut bad);
         check_environment(&draft.environment, &mut bad);
+        let limits = Limits::check(&draft.limits, &mut bad);
         if !bad.is_empty() {
             return Err(InvalidSpec(bad));
         }
@@ -184,6 +191,7 @@ impl DaemonSpec {
             environment: draft.environment,
             restart_policy: draft.restart_policy.unwrap_or_default(),
             max_retries,
+            limits,
         })
     }
 
@@ -247,6 +255,11 @@ impl DaemonSpec {
     pub fn max_retries(&self) -> u32 {
         self.max_retries
     }
+    /// Bounds on what it may use.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
 
     /// Whether instances of `self` and of `other` would be the same process: everything but the label and the number
     /// of instances is equal.
@@ -284,6 +297,10 @@ impl DaemonSpec {
             part(name.as_bytes());
             part(value.expose().as_bytes());
         }
+        // Without limits the hash is as it was before there were any: an upgrade of the agent replaces nothing.
+        if let Some(limits) = self.limits.hash_parts() {
+            limits.iter().for_each(|limit| part(limit));
+        }
         hash.finalize()
             .iter()
             .fold(String::with_capacity(64), |mut text, byte| {
@@ -314,6 +331,7 @@ impl From<DaemonSpec> for SpecDraft {
             environment: spec.environment,
             restart_policy: Some(spec.restart_policy),
             max_retries: spec.max_retries.into(),
+            limits: spec.limits.into(),
         }
     }
 }

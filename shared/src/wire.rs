@@ -11,6 +11,8 @@ use crate::signal::StopSignal;
 use crate::spec::{DaemonSpec, FieldViolation, InvalidSpec, RestartPolicy, SpecDraft};
 use crate::state::{DesiredState, InstanceState, RestartOutcome, RestartStrategy};
 
+mod limits;
+
 /// What the agent sends as `Hello.protocol_max` and the api-server accepts.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -62,6 +64,7 @@ pub fn spec_from_api(daemon: &api::Daemon) -> Result<DaemonSpec, InvalidSpec> {
             .collect(),
         restart_policy,
         max_retries: daemon.max_retries.into(),
+        limits: limits::from_api(daemon.limits.as_ref()),
     };
     match DaemonSpec::check(draft) {
         Ok(spec) if bad.is_empty() => Ok(spec),
@@ -85,6 +88,7 @@ pub fn spec_to_api(spec: &DaemonSpec, daemon: &mut api::Daemon) {
     daemon.stop_signal = signal_to_api(spec.stop_signal()).into();
     daemon.restart_policy = policy_to_api(spec.restart_policy()).into();
     daemon.max_retries = spec.max_retries().cast_signed();
+    daemon.limits = limits::to_api(spec.limits());
     daemon.environment.clear();
     daemon.environment_names = spec.environment().keys().cloned().collect();
 }
@@ -111,6 +115,7 @@ pub fn spec_to_agent(spec: &DaemonSpec) -> agent::DaemonSpec {
                 value: value.expose().to_owned(),
             })
             .collect(),
+        limits: limits::to_agent(spec.limits()),
     }
 }
 
@@ -150,6 +155,7 @@ pub fn spec_from_agent(spec: &agent::DaemonSpec) -> Result<DaemonSpec, InvalidSp
             restart_policy.ok_or_else(|| unknown("restart_policy", spec.restart_policy))?,
         ),
         max_retries: spec.max_retries.into(),
+        limits: limits::from_agent(spec.limits.as_ref()),
     })
 }
 
@@ -195,6 +201,10 @@ pub fn set_hash<'a>(daemons: impl IntoIterator<Item = &'a agent::DaemonConfig>) 
         for variable in &spec.environment {
             part(variable.name.as_bytes());
             part(variable.value.as_bytes());
+        }
+        // A set without limits has the hash it had before there were any.
+        if let Some(limits) = spec.limits.as_ref().and_then(limits::hash_parts) {
+            limits.iter().for_each(|limit| part(limit));
         }
     }
     hash.finalize().to_vec()

@@ -147,6 +147,7 @@ pub(super) fn changed_fields(old: &DaemonSpec, new: &DaemonSpec) -> String {
         ),
         ("max_retries", old.max_retries() != new.max_retries()),
         ("environment", old.environment() != new.environment()),
+        ("limits", old.limits() != new.limits()),
     ];
     let changed = fields.iter().filter(|(_, changed)| *changed);
     let names: Vec<_> = changed.map(|(name, _)| *name).collect();

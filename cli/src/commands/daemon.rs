@@ -362,6 +362,8 @@ fn apply(flags: SpecFlags, daemon: &mut Daemon) -> Result<Vec<String>, Failure> 
             .collect::<Result<_, _>>()?;
         set("environment");
     }
+    let limits = crate::limits::apply(&flags.limits, daemon);
+    paths.extend(limits.into_iter().map(str::to_owned));
     Ok(paths)
 }
 

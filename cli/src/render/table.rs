@@ -7,6 +7,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use zhylon_proto::daemons::v1 as api;
 use zhylon_shared::wire;
 
+use crate::limits;
+
 /// A table with these headings.
 pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
@@ -104,6 +106,7 @@ pub(crate) fn daemon(daemon: &api::Daemon, now: SystemTime) -> String {
             daemon.stop_seconds.unwrap_or(10)
         ),
     );
+    line("Limits", or_dash(&limits::shown(daemon.limits.as_ref())));
     line("Environment", or_dash(&daemon.environment_names.join(" ")));
     line("Desired", short(daemon.desired_state().as_str_name()));
     line("State", state(daemon));
@@ -137,7 +140,16 @@ fn held(hold: &api::LocalHold) -> String {
 }
 
 fn instances(instances: &[api::InstanceStatus], now: SystemTime) -> String {
-    let mut table = table(&["INSTANCE", "STATE", "PID", "SINCE", "RESTARTS", "LAST EXIT"]);
+    let mut table = table(&[
+        "INSTANCE",
+        "STATE",
+        "PID",
+        "SINCE",
+        "CPU",
+        "MEMORY",
+        "RESTARTS",
+        "LAST EXIT",
+    ]);
     for instance in instances {
         let since = instance.since.as_ref().and_then(wire::system_time);
         table.add_row([
@@ -149,6 +161,12 @@ fn instances(instances: &[api::InstanceStatus], now: SystemTime) -> String {
                 instance.pid.to_string()
             },
             since.map_or_else(|| "-".to_owned(), |since| age(now, since)),
+            instance
+                .cpu_seconds
+                .map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.1}s")),
+            instance
+                .memory_bytes
+                .map_or_else(|| "-".to_owned(), limits::rounded),
             instance.restart_count.to_string(),
             instance
                 .last_exit

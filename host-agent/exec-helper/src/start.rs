@@ -8,9 +8,9 @@ use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::identity::become_user;
 use host_agent_sys::orders::{CGROUP_FD, ORDERS_FD, Orders, StartFailure, StartStep, read_sealed};
 use host_agent_sys::process::{close_on_exec_from, inherited_fd};
-use host_agent_sys::signals;
+use host_agent_sys::{schedule, signals};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit, chdir, setpriority_process, setrlimit, setsid, umask};
+use rustix::process::{Resource, Rlimit, chdir, setrlimit, setsid, umask};
 use rustix::stdio::dup2_stdin;
 
 use crate::{failed, program, record};
@@ -56,19 +56,15 @@ fn join_cgroup() -> io::Result<()> {
     File::from(inherited_fd(CGROUP_FD)?).write_all(b"0")
 }
 
-/// The agent's own protection from the out-of-memory killer and its niceness are not for daemons.
+/// The agent's own protection from the out-of-memory killer and its place in every queue are not for daemons.
 fn ordinary_priority() -> io::Result<()> {
     let score = File::options().write(true).open("/proc/self/oom_score_adj");
-    not_allowed_is_fine(score.and_then(|mut file| file.write_all(b"0")))?;
-    not_allowed_is_fine(setpriority_process(None, 0).map_err(io::Error::from))
-}
-
-/// Without privilege neither can be made stricter; the daemon then runs as its agent does.
-fn not_allowed_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        result => result,
+    match score.and_then(|mut file| file.write_all(b"0")) {
+        // Without privilege it can not be made stricter; the daemon then runs as its agent does.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        result => result?,
     }
+    schedule::ordinary()
 }
 
 fn limit_files(orders: &Orders) -> io::Result<()> {

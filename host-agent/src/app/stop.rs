@@ -120,11 +120,14 @@ fn stop_what_is_left(config: &Config) -> anyhow::Result<()> {
         })
         .collect();
     let mut bases: BTreeSet<PathBuf> = Cgroups::place(&config.state_dir).into_iter().collect();
-    for ending in &endings {
+    for ending in &mut endings {
         let leaf = ending.record.facts.cgroup.as_deref();
         bases.extend(leaf.and_then(|leaf| Some(leaf.parent()?.parent()?.to_owned())));
         match &ending.process {
-            Some(process) => ask(process, &ending.record),
+            Some(process) => {
+                ending.tree.remember();
+                ask(process, &ending.record);
+            }
             None => ending.tree.signal(stop_signal(&ending.record)),
         }
     }

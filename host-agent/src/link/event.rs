@@ -35,6 +35,7 @@ pub(super) fn to_wire(event: HostEvent) -> agent::HostEvent {
                 killed_after_grace: ended.killed_after_grace,
                 time: time(event.first_ms),
                 message: ended.message,
+                oom_killed: false,
             }),
             restart_outcome: outcome.unwrap_or_default().into(),
             count: i64::try_from(event.count).unwrap_or(i64::MAX),

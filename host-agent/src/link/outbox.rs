@@ -13,7 +13,7 @@ use zhylon_shared::id::DaemonId;
 use zhylon_shared::wire;
 
 use super::door::Board;
-use crate::supervisor::DaemonEntry;
+use crate::supervisor::{DaemonEntry, Usage};
 
 /// What was sent in this session, and what of it is still to be acknowledged.
 #[derive(Debug, Default)]
@@ -92,7 +92,15 @@ fn report(entry: &DaemonEntry, wall: &impl Fn(Time) -> SystemTime) -> DaemonRepo
             .into(),
         converged: view.converged,
         local_hold: view.hold.as_ref().map(hold),
-        instances: view.instances.iter().map(|i| instance(i, wall)).collect(),
+        instances: (view.instances.iter())
+            .map(|i| {
+                instance(
+                    i,
+                    entry.usage.get(&i.index).copied().unwrap_or_default(),
+                    wall,
+                )
+            })
+            .collect(),
         message: view.message.clone(),
         gone: entry.gone,
     }
@@ -110,7 +118,11 @@ fn hold(hold: &Hold) -> api::LocalHold {
     }
 }
 
-fn instance(view: &InstanceView, wall: &impl Fn(Time) -> SystemTime) -> api::InstanceStatus {
+fn instance(
+    view: &InstanceView,
+    usage: Usage,
+    wall: &impl Fn(Time) -> SystemTime,
+) -> api::InstanceStatus {
     let time = |time: Time| wire::timestamp(wall(time));
     api::InstanceStatus {
         index: view.index.cast_signed(),
@@ -118,10 +130,15 @@ fn instance(view: &InstanceView, wall: &impl Fn(Time) -> SystemTime) -> api::Ins
         state: wire::state_to_api(view.state).into(),
         since: Some(time(view.since)),
         restart_count: view.restart_count.cast_signed(),
-        last_exit: view.last_exit.as_ref().map(|exit| last_exit(exit, wall)),
+        last_exit: (view.last_exit.as_ref()).map(|exit| api::LastExit {
+            oom_killed: usage.oom_killed,
+            ..last_exit(exit, wall)
+        }),
         next_start_time: view.next_start.map(time),
         generation: view.generation.cast_signed(),
         local_hold: view.hold.as_ref().map(hold),
+        cpu_seconds: usage.now.map(|now| now.cpu.as_secs_f64()),
+        memory_bytes: usage.now.map(|now| now.memory.cast_signed()),
     }
 }
 
@@ -138,6 +155,7 @@ fn last_exit(exit: &LastExit, wall: &impl Fn(Time) -> SystemTime) -> api::LastEx
         killed_after_grace: exit.killed_after_grace,
         time: Some(wire::timestamp(wall(exit.time))),
         message: exit.message.clone(),
+        oom_killed: false,
     }
 }
 

@@ -112,6 +112,7 @@ impl Fake {
         });
         let scripted = Scripted {
             entry: DaemonEntry {
+                usage: Default::default(),
                 view: DaemonView {
                     id,
                     state,

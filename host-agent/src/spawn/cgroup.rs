@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::record::pid_of;
 use host_agent_engine::input::{Run, Slot};
@@ -13,9 +14,16 @@ use host_agent_sys::spawn::can_spawn_into_cgroup;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest as _, Sha256};
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::spec::Limits;
 
+pub(crate) mod controllers;
+
+/// Our directory's name, in front of the hash.
+const NAME: &str = "zhylon-agent.";
 /// Hex digits of the hash that keeps agents with different state directories apart.
 const HASH_DIGITS: usize = 12;
+/// Where keeper and worker go when their own cgroup has to be empty: our directory's name and this, beside it.
+const SELF_SUFFIX: &str = ".self";
 /// A daemon's directory may be removed by the end of its former run between our two steps; that can happen once per end.
 const MAKE_TRIES: usize = 4;
 
@@ -86,14 +94,14 @@ impl Cgroups {
             "{:x}",
             Sha256::digest(state_dir.as_os_str().as_encoded_bytes())
         );
-        Ok(own.join(format!("zhylon-agent.{}", &hash[..HASH_DIGITS])))
+        Ok(own.join(format!("{NAME}{}", &hash[..HASH_DIGITS])))
     }
 
-    /// Makes the leaf of a run and opens it, to be spawned into.
+    /// Makes the leaf of a run and opens it, to be spawned into. The limits are the whole daemon's.
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn make_leaf(&self, run: &Run) -> io::Result<(Leaf, Way)> {
+    pub(crate) fn make_leaf(&self, run: &Run, limits: Limits) -> io::Result<(Leaf, Way)> {
         let daemon = self.base.join(format!("d-{}", run.slot.daemon.bare()));
         let path = daemon.join(format!("{}.{}", run.slot.index, run.generation));
         let mut made = Ok(());
@@ -110,6 +118,10 @@ impl Cgroups {
             }
         }
         made?;
+        if let Err(error) = controllers::keep(&daemon, limits) {
+            Leaf { path }.remove();
+            return Err(error);
+        }
         let way = if self.born_inside {
             Way::Born(File::open(&path)?.into())
         } else {
@@ -187,6 +199,30 @@ impl Leaf {
         }
     }
 
+    /// CPU time of everything that ever lived in it. `None` where the kernel does not count it.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        Some(Duration::from_micros(
+            self.figure("cpu.stat", "usage_usec")?,
+        ))
+    }
+
+    /// Memory of everything in it, bytes, page cache included. `None` without the memory controller.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.path.join("memory.current")).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// How many of its processes the kernel killed for want of memory. 0 without the memory controller.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        self.figure("memory.events", "oom_kill").unwrap_or(0)
+    }
+
+    fn figure(&self, file: &str, key: &str) -> Option<u64> {
+        let text = std::fs::read_to_string(self.path.join(file)).ok()?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(name, _)| *name == key)?.1.parse().ok()
+    }
+
     /// Removes it, and its daemon's directory if that was the last one. One that is not empty stays.
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_dir(&self.path);
@@ -234,7 +270,15 @@ fn own_directory(mountinfo: &str, cgroup: &str) -> Result<PathBuf, String> {
             let (root, point) = (fields.next()?, fields.next()?);
             // In a container the mount may show only a part of the tree.
             let below = Path::new(own).strip_prefix(root).ok()?;
-            Some(Path::new(point).join(below))
+            let place = Path::new(point).join(below);
+            let aside = below.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with(NAME) && name.ends_with(SELF_SUFFIX)
+            });
+            Some(match place.parent() {
+                Some(parent) if aside => parent.to_owned(),
+                _ => place,
+            })
         })
         .ok_or_else(|| "no cgroup v2 is mounted here".to_owned())
 }
@@ -261,6 +305,10 @@ mod tests {
             own_directory("30 1 0:9 / /sys/fs/cgroup/pids rw - cgroup cgroup rw", own).is_err()
         );
         assert!(own_directory(unified, "9:pids:/\n").is_err());
+        // Once it stepped aside, its place is where it was before.
+        let aside = "0::/box/agent.service/zhylon-agent.0123456789ab.self\n";
+        let found = own_directory(unified, aside).unwrap();
+        assert_eq!(found.to_str(), Some("/sys/fs/cgroup/box/agent.service"));
     }
 
     /// Forty processes of which each forks and ends, for ever: who goes by their numbers always comes too late.
@@ -285,10 +333,13 @@ mod tests {
             index: 0,
         };
         let (leaf, _) = cgroups
-            .make_leaf(&Run {
-                slot,
-                generation: 1,
-            })
+            .make_leaf(
+                &Run {
+                    slot,
+                    generation: 1,
+                },
+                Limits::default(),
+            )
             .unwrap();
         let mut first = std::process::Command::new("perl");
         first.args(["-e", HOPPERS]).arg(leaf.path());

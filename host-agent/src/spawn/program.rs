@@ -8,8 +8,8 @@ use std::sync::Arc;
 use host_agent_engine::input::{StartError, StartErrorKind};
 use zhylon_shared::spec::DaemonSpec;
 
-use super::environment;
 use super::users::{Account, Users, Who};
+use super::{Ground, environment, limits};
 use crate::config::Policy;
 use crate::logs::Owner;
 
@@ -46,13 +46,14 @@ pub(crate) fn directory<'a>(spec: &'a DaemonSpec, owner: &'a Owner) -> &'a Path 
     }
 }
 
-/// Finds out whether user, directory and program of a spec resolve. It looks at files that may be a network away: never
+/// Finds out whether user, directory and program of a spec resolve, and whether its limits can be kept. It looks at files that may be a network away: never
 /// call it where others wait.
 ///
 /// # Errors
 /// The first that does not, in the words a start would have used.
-pub(crate) fn check(users: &Users, policy: &Policy, spec: &DaemonSpec) -> Result<(), StartError> {
-    let account = allowed_user(users, policy, spec)?;
+pub(crate) fn check(ground: &Ground, spec: &DaemonSpec) -> Result<(), StartError> {
+    let account = allowed_user(&ground.users, &ground.policy(), spec)?;
+    limits::check(ground.cgroups.as_ref(), spec.limits()).map_err(other)?;
     let directory = directory(spec, &account.owner);
     let failed = |error: &io::Error| other(format!("chdir {}: {error}", directory.display()));
     let found = std::fs::metadata(directory).map_err(|error| failed(&error))?;

@@ -23,7 +23,7 @@ use super::program::{allowed_user, directory, other};
 use super::record::RunFacts;
 use super::tree::Tree;
 use super::users::Account;
-use super::{Attempt, Born, Ground, StartOrder, environment, key};
+use super::{Attempt, Born, Ground, StartOrder, environment, key, limits};
 
 const UMASK: u32 = 0o022;
 /// Longest wait for a keeper that does not read (it is stopped, or the machine is drowning). Then the start fails and is
@@ -47,6 +47,7 @@ pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartEr
              `max_processes` under [policy] in the agent's configuration and run `host-agent reload`"
         )));
     }
+    limits::check(ground.cgroups.as_ref(), order.spec.limits()).map_err(other)?;
     let fifo = ground
         .fifos
         .make(&order.run, &account.owner)
@@ -72,7 +73,7 @@ fn start_with(
     let leaf = match &ground.cgroups {
         Some(cgroups) => Some(
             cgroups
-                .make_leaf(&order.run)
+                .make_leaf(&order.run, order.spec.limits())
                 .map_err(|error| other(format!("cgroup: {error}")))?,
         ),
         None => None,
@@ -130,7 +131,10 @@ fn orders(
         gid: owner.gid,
         groups: owner.groups.clone(),
         umask: UMASK,
-        nofile: ground.nofile,
+        nofile: match spec.limits().nofile() {
+            Some(most) => Some((most.into(), most.into())),
+            None => ground.nofile,
+        },
         directory: CString::new(directory).map_err(|_| nul("directory"))?,
         argv: argv.collect::<Result<_, _>>().map_err(|_| nul("command"))?,
         env: environment::of(spec, &order.run.slot, account)?,
@@ -176,7 +180,7 @@ fn launch(
         Some(leaf) => Tree::Leaf(leaf),
         None => {
             let start_time = host_agent_sys::process::start_time(child.pid).ok();
-            Tree::marked(child.pid, start_time, &order.run.slot)
+            Tree::marked(child.pid, start_time, &order.run.slot, &fifo.name)
         }
     };
     Ok(Born {

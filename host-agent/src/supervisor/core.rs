@@ -22,6 +22,7 @@ use super::events::Events;
 use super::queries::{Answer, Queries};
 use super::restore::{self, Found};
 use super::runs::{LiveRun, Main, Ready, Runs};
+use super::usage::Usages;
 use super::{Outcomes, REQUESTS_MAX, Request, SupervisorHandle, clock};
 use crate::journal::{Journal, Recovered};
 use crate::logs::{LogEvent, Logs, Owner};
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub(super) queries: Queries,
     answers: mpsc::Receiver<Answer>,
     pub(super) runs: Runs,
+    pub(super) usages: Usages,
     /// What the engine has not heard yet.
     pub(super) inputs: VecDeque<Input>,
     /// Until the ledger can be trusted, the engine hears nothing: it would stop what it does not know.
@@ -155,6 +157,7 @@ impl Core {
             queries,
             answers,
             runs,
+            usages: Usages::default(),
             inputs: VecDeque::new(),
             restore: None,
             specs: BTreeMap::new(),
@@ -265,7 +268,7 @@ impl Core {
             .filter(|_| self.restore.is_none());
         let engine = engine.map(|at| Instant::now() + at.since(clock::now()));
         let unsent = (!self.unsent.is_empty()).then(|| Instant::now() + super::ends::RESEND);
-        [engine, self.runs.next_wake(), unsent]
+        [engine, self.runs.next_wake(), unsent, self.usages.due()]
             .into_iter()
             .flatten()
             .min()
@@ -304,6 +307,8 @@ impl Core {
             self.on_wake(run);
         }
         self.resend();
+        let news = self.usages.look(now, self.runs.living());
+        self.changed.extend(news);
         self.inputs.push_back(Input::DeadlineReached);
     }
 

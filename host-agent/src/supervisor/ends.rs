@@ -64,6 +64,7 @@ impl Core {
         {
             fail_point(self.ground.records.dir(), "spawned-runs");
             let pid = live.pid.as_raw_nonzero().get();
+            self.usages.began(Instant::now());
             self.inputs.push_back(Input::Spawned { run, pid });
         }
     }
@@ -143,6 +144,7 @@ impl Core {
             return self.tree_gone(run);
         }
         let tree_gone = live.tree.is_gone();
+        self.usages.ended(&run, &live.tree);
         self.announce(run);
         self.inputs.push_back(Input::Exited {
             run,

@@ -80,11 +80,18 @@ impl Queries {
         self.ask(
             Duration::ZERO,
             Some(place),
-            move |ground| check(&ground.users, &ground.policy(), &spec),
-            move |result| Answer::Checked {
-                daemon,
-                revision,
-                result: result.unwrap_or_else(|| Err(late())),
+            move |ground| check(ground, &spec),
+            move |result| {
+                let result = result.unwrap_or_else(|| Err(late()));
+                if let Err(error) = &result {
+                    let why = &error.message;
+                    tracing::warn!(%daemon, revision, why, "a changed daemon can not run here; what runs goes on");
+                }
+                Answer::Checked {
+                    daemon,
+                    revision,
+                    result,
+                }
             },
         );
     }

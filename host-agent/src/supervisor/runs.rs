@@ -214,6 +214,13 @@ impl Runs {
         self.all.get_mut(run)
     }
 
+    /// The runs whose main process lives (or is not reaped), with that process.
+    pub(super) fn living(&self) -> impl Iterator<Item = (&Run, Pid, &Tree)> {
+        let lives = |live: &LiveRun| matches!(live.main, Main::Child { .. } | Main::Adopted { .. });
+        let living = self.all.iter().filter(move |(_, live)| lives(live));
+        living.map(|(run, live)| (run, live.pid, &live.tree))
+    }
+
     /// The run whose main process the keeper tells of.
     pub(super) fn adopted_by(&self, pid: i32, start_time: u64) -> Option<Run> {
         let is_it = |live: &LiveRun| {

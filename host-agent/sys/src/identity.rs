@@ -42,13 +42,15 @@ pub fn assume_fs_identity(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
 /// Makes this single-threaded process the user's, for good: groups, gid, uid, no capability, an own session keyring.
 ///
 /// For uid 0 capabilities stay (a root daemon is root). Without privilege only the own uid is accepted, and gid and groups
-/// stay as they are.
+/// stay as they are; capabilities that the agent was given all the same are not for its daemons.
 ///
 /// # Errors
 /// EPERM when anything is not as asked, or when the way back is open. The process must then end.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     if !geteuid().is_root() {
-        return only_own(uid);
+        only_own(uid)?;
+        leave_session_keyring();
+        return drop_capabilities(uid);
     }
     if uid == u32::MAX || gid == u32::MAX {
         // -1 means "leave as it is" to the kernel.

@@ -18,5 +18,7 @@ pub mod peer;
 pub mod process;
 #[cfg(feature = "tokio")]
 pub mod readiness;
+pub mod schedule;
 pub mod signals;
 pub mod spawn;
+pub mod usage;

@@ -48,6 +48,24 @@ fn every_rule_is_named() {
         (|d| d.start_seconds = Some(3601), "start_seconds", "RANGE"),
         (|d| d.stop_seconds = Some(86_401), "stop_seconds", "RANGE"),
         (|d| d.max_retries = 1001, "max_retries", "RANGE"),
+        (|d| d.limits.nofile = Some(15), "limits.nofile", "RANGE"),
+        (
+            |d| d.limits.nofile = Some((1 << 30) + 1),
+            "limits.nofile",
+            "RANGE",
+        ),
+        (
+            |d| d.limits.memory_max = Some(0),
+            "limits.memory_max",
+            "RANGE",
+        ),
+        (
+            |d| d.limits.memory_max = Some(i64::MAX),
+            "limits.memory_max",
+            "RANGE",
+        ),
+        (|d| d.limits.cpu_max = Some(9), "limits.cpu_max", "RANGE"),
+        (|d| d.limits.cpu_max = Some(-1), "limits.cpu_max", "RANGE"),
         (|d| d.name = "a:b".to_owned(), "name", "LABEL"),
         (|d| d.name = "a/b".to_owned(), "name", "LABEL"),
         (|d| d.name = "a\u{1b}[2J".to_owned(), "name", "LABEL"),
@@ -138,9 +156,44 @@ fn label_and_scale_do_not_change_an_instance() {
 }
 
 #[test]
+fn a_daemon_without_limits_has_the_hash_it_had_before_there_were_any() {
+    let mut draft = draft();
+    draft.environment = [("A".to_owned(), Secret::new("x"))].into();
+    let plain = DaemonSpec::check(draft.clone()).unwrap();
+    // Made by another program from the rule of 0.1: run records of that version hold such hashes.
+    let old = "f9e6bebe5f79e3a03771fda1810be34690ad0dba4469eca76f364ee84db499fc";
+    assert_eq!(plain.instance_hash(), old);
+
+    let mut hashes = vec![old.to_owned()];
+    type Change = fn(&mut LimitsDraft);
+    let changes: [Change; 4] = [
+        |l| l.nofile = Some(4_194_304),
+        |l| l.memory_max = Some(4_194_304),
+        |l| l.cpu_max = Some(1_024_000),
+        |l| l.memory_max = Some(1 << 40),
+    ];
+    for change in changes {
+        let mut limited = draft.clone();
+        change(&mut limited.limits);
+        let limited = DaemonSpec::check(limited).unwrap();
+        assert!(!plain.same_instance(&limited));
+        hashes.push(limited.instance_hash());
+    }
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 5, "each limit counts, and which it is");
+}
+
+#[test]
 fn serde_round_trip_checks_again() {
     let spec = DaemonSpec::check(draft()).unwrap();
     let json = serde_json::to_string(&spec).unwrap();
+    assert!(!json.contains("limits"), "an older version reads it too");
+    let mut limited = draft();
+    limited.limits.cpu_max = Some(1500);
+    let limited = DaemonSpec::check(limited).unwrap();
+    let text = serde_json::to_string(&limited).unwrap();
+    assert_eq!(serde_json::from_str::<DaemonSpec>(&text).unwrap(), limited);
     assert_eq!(serde_json::from_str::<DaemonSpec>(&json).unwrap(), spec);
     let broken = json.replace("\"processes\":1", "\"processes\":65");
     assert!(serde_json::from_str::<DaemonSpec>(&broken).is_err());

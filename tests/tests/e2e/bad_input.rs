@@ -51,6 +51,10 @@ async fn every_field_is_refused_with_its_name_and_nothing_is_stored() {
         (|d| d.stop_signal = 99, "daemon.stop_signal"),
         (|d| d.restart_policy = 99, "daemon.restart_policy"),
         (|d| d.max_retries = 1001, "daemon.max_retries"),
+        (
+            |d| d.limits.get_or_insert_default().nofile = Some(0),
+            "daemon.limits.nofile",
+        ),
         (|d| d.name = "a:b".to_owned(), "daemon.name"),
         (
             |d| {

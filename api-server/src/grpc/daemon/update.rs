@@ -1,6 +1,6 @@
 //! Update masks: which fields of the request are meant.
 
-use zhylon_proto::daemons::v1::Daemon;
+use zhylon_proto::daemons::v1::{Daemon, Limits};
 use zhylon_shared::spec::{DaemonSpec, FieldViolation, InvalidSpec};
 use zhylon_shared::wire::{spec_from_api, spec_to_api};
 
@@ -11,7 +11,7 @@ use crate::domain::Error;
 type Take = fn(base: &mut Daemon, new: &Daemon);
 
 /// The paths an update may name: the spec's fields.
-const PATHS: [(&str, Take); 11] = [
+const PATHS: [(&str, Take); 15] = [
     ("name", |base, new| base.name.clone_from(&new.name)),
     ("command", |base, new| base.command.clone_from(&new.command)),
     ("user", |base, new| base.user.clone_from(&new.user)),
@@ -37,7 +37,26 @@ const PATHS: [(&str, Take); 11] = [
     ("environment", |base, new| {
         base.environment.clone_from(&new.environment);
     }),
+    ("limits", |base, new| base.limits = new.limits),
+    ("limits.nofile", |base, new| {
+        limits(base).nofile = given(new).nofile;
+    }),
+    ("limits.memory_max", |base, new| {
+        limits(base).memory_max = given(new).memory_max;
+    }),
+    ("limits.cpu_max", |base, new| {
+        limits(base).cpu_max = given(new).cpu_max;
+    }),
 ];
+
+fn limits(daemon: &mut Daemon) -> &mut Limits {
+    daemon.limits.get_or_insert_default()
+}
+
+/// An absent message has no limit.
+fn given(daemon: &Daemon) -> Limits {
+    daemon.limits.unwrap_or_default()
+}
 
 /// The spec after the update: the masked fields of `new`, the others of `current`. `*` means all of them, so what `new`
 /// leaves out gets its default.

@@ -108,6 +108,24 @@ fn broken() -> Vec<(&'static str, &'static str, api::Daemon)> {
         ("restart_policy", "ENUM", with(&|d| d.restart_policy = 4)),
         ("max_retries", "RANGE", with(&|d| d.max_retries = -1)),
         ("max_retries", "RANGE", with(&|d| d.max_retries = 1001)),
+        ("limits.nofile", "RANGE", with(&|d| nofile(d, 15))),
+        (
+            "limits.nofile",
+            "RANGE",
+            with(&|d| nofile(d, (1 << 30) + 1)),
+        ),
+        (
+            "limits.memory_max",
+            "RANGE",
+            with(&|d| memory(d, (4 << 20) - 1)),
+        ),
+        (
+            "limits.memory_max",
+            "RANGE",
+            with(&|d| memory(d, (1 << 50) + 1)),
+        ),
+        ("limits.cpu_max", "RANGE", with(&|d| cpu(d, 9))),
+        ("limits.cpu_max", "RANGE", with(&|d| cpu(d, 1_024_001))),
         ("desired_state", "ENUM", with(&|d| d.desired_state = 3)),
         ("name", "LABEL", with(&|d| d.name = "a:b".into())),
         ("name", "LABEL", with(&|d| d.name = "a/b".into())),
@@ -201,6 +219,11 @@ async fn the_edges_inside_are_accepted_and_read_back() {
         ]
         .into(),
         desired_state: api::DesiredState::Stopped.into(),
+        limits: Some(api::Limits {
+            nofile: Some(1 << 30),
+            memory_max: Some(1 << 50),
+            cpu_max: Some(10),
+        }),
         ..Default::default()
     };
     let made = create(&front, server, full.clone()).await.unwrap();
@@ -235,6 +258,7 @@ async fn the_edges_inside_are_accepted_and_read_back() {
         (least.processes, least.start_seconds, least.stop_seconds),
         (Some(1), Some(1), Some(10))
     );
+    assert_eq!(least.limits, None);
     assert_eq!(least.stop_signal(), api::StopSignal::Term);
     assert_eq!(least.restart_policy(), api::RestartPolicy::Always);
     assert_eq!(least.desired_state(), api::DesiredState::Running);
@@ -412,4 +436,58 @@ async fn a_restart_names_every_field_it_does_not_know() {
     let refused = violations(&ask(7, -1).await.unwrap_err());
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(refused.contains_key("not_after") && refused.contains_key("strategy"));
+}
+
+#[tokio::test]
+async fn each_limit_is_changed_and_taken_away_by_its_own_path() {
+    let front = Front::new().await;
+    let server = front.world.server("a").await;
+    let all = api::Limits {
+        nofile: Some(16),
+        memory_max: Some(4 << 20),
+        cpu_max: Some(1_024_000),
+    };
+    let first = api::Daemon {
+        limits: Some(all),
+        ..daemon()
+    };
+    let made = create(&front, server, first).await.unwrap();
+    assert_eq!(made.limits, Some(all));
+    let change = async |limits, paths: &[&str]| {
+        let changed = api::Daemon {
+            id: made.id.clone(),
+            limits,
+            ..daemon()
+        };
+        update(&front, changed, paths).await.unwrap().limits
+    };
+    let other = api::Limits {
+        nofile: Some(4096),
+        ..Default::default()
+    };
+    // Each of the others is absent in the message, and stays.
+    let one = change(Some(other), &["limits.nofile"]).await;
+    let expected = api::Limits {
+        nofile: Some(4096),
+        ..all
+    };
+    assert_eq!(one, Some(expected));
+    // Absent and named: taken away.
+    let less = change(None, &["limits.memory_max", "limits.cpu_max"]).await;
+    assert_eq!(less, Some(other));
+    assert_eq!(change(None, &["limits.nofile"]).await, None);
+    assert_eq!(change(Some(all), &["limits"]).await, Some(all));
+    assert_eq!(change(None, &["*"]).await, None);
+}
+
+fn nofile(daemon: &mut api::Daemon, value: i32) {
+    daemon.limits.get_or_insert_default().nofile = Some(value);
+}
+
+fn memory(daemon: &mut api::Daemon, value: i64) {
+    daemon.limits.get_or_insert_default().memory_max = Some(value);
+}
+
+fn cpu(daemon: &mut api::Daemon, value: i32) {
+    daemon.limits.get_or_insert_default().cpu_max = Some(value);
 }

@@ -57,14 +57,17 @@ pub(crate) fn open_dir() -> TempDir {
 
 /// Says so and returns true when this does not run as root.
 pub(crate) fn skipped(name: &str) -> bool {
-    let skip = !geteuid().is_root();
-    if skip {
-        let _ = std::io::Write::write_all(
-            &mut std::io::stdout(),
-            format!("\nSKIPPED {name}: needs root\n").as_bytes(),
-        );
+    let needed = !geteuid().is_root();
+    if needed {
+        skip(name, "needs root");
     }
-    skip
+    needed
+}
+
+/// Says past the capture that a test is skipped, and why.
+pub(crate) fn skip(name: &str, why: &str) {
+    let line = format!("\nSKIPPED {name}: {why}\n");
+    let _ = std::io::stdout().write_all(line.as_bytes());
 }
 
 pub(crate) fn run(orders: &Orders) -> Outcome {

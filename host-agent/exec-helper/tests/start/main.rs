@@ -5,6 +5,8 @@ mod errors;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod nothing_inherited;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod user;

@@ -73,6 +73,54 @@ fn an_environment_that_commands_the_loader_does_so_only_as_the_user() {
     assert_eq!(owners, [NOBODY]);
 }
 
+/// Writes the uid it runs with into the file `WITNESS` names, in every process it is loaded into.
+const PRELOADED: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void witness(void) {
+    FILE *file = fopen(getenv("WITNESS"), "a");
+    if (file) { fprintf(file, "%d %d\n", (int)getuid(), (int)geteuid()); fclose(file); }
+}
+"#;
+
+#[test]
+fn a_preloaded_library_never_runs_as_root() {
+    let name = "a_preloaded_library_never_runs_as_root";
+    if skipped(name) {
+        return;
+    }
+    let dir = open_dir();
+    let (source, library) = (dir.path().join("w.c"), dir.path().join("w.so"));
+    std::fs::write(&source, PRELOADED).unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        return crate::harness::skip(name, "no C compiler");
+    }
+    let witness = dir.path().join("witness");
+    let mut orders = orders(&["sh", "-c", "cat /dev/null; echo $GLIBC_TUNABLES"]);
+    orders.env = strings(&[
+        "PATH=/usr/bin:/bin",
+        "GLIBC_TUNABLES=glibc.malloc.check=3",
+        &format!("LD_PRELOAD={}", library.display()),
+        &format!("WITNESS={}", witness.display()),
+    ]);
+    // The test itself: as a root daemon's it does run as root, in both programs.
+    (orders.uid, orders.gid, orders.groups) = (0, 0, vec![]);
+    assert_eq!(run(&orders).failure, None);
+    assert_eq!(std::fs::read_to_string(&witness).unwrap(), "0 0\n0 0\n");
+    std::fs::remove_file(&witness).unwrap();
+
+    (orders.uid, orders.gid, orders.groups) = (NOBODY, NOBODY, vec![]);
+    assert_eq!(run(&orders).output, "glibc.malloc.check=3\n");
+    let told = std::fs::read_to_string(&witness).unwrap();
+    assert_eq!(told, "65534 65534\n65534 65534\n");
+    assert_eq!(witness.metadata().unwrap().uid(), NOBODY);
+}
+
 #[test]
 fn the_directory_is_entered_with_the_users_rights() {
     if skipped("the_directory_is_entered_with_the_users_rights") {

@@ -149,6 +149,7 @@ impl Host for FakeHost {
 
 pub(in crate::link) fn entry(id: DaemonId, revision: i64, gone: bool, version: u64) -> DaemonEntry {
     DaemonEntry {
+        usage: Default::default(),
         view: DaemonView {
             id,
             state: InstanceState::Running,

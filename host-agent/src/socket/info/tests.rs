@@ -17,6 +17,7 @@ fn show(instance: InstanceView, now: u64) -> Value {
     })
     .unwrap();
     let entry = DaemonEntry {
+        usage: Default::default(),
         view: DaemonView {
             id: DaemonId::from_bare("H3hxDfKZE0mHsxTqwN").unwrap(),
             state: instance.state,

@@ -47,12 +47,13 @@ impl Core {
                 }
             }
             Effect::Signal { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
+                if let (Some(live), Some(signal)) = (self.runs.get_mut(&run), known(signal)) {
+                    live.tree.remember();
                     live.signal(signal);
                 }
             }
             Effect::SignalTree { run, signal } => {
-                if let (Some(live), Some(signal)) = (self.runs.get(&run), known(signal)) {
+                if let (Some(live), Some(signal)) = (self.runs.get_mut(&run), known(signal)) {
                     live.tree.signal(signal);
                 }
             }
@@ -101,6 +102,7 @@ impl Core {
 
     fn on_gone(&mut self, daemon: DaemonId) {
         self.changed.remove(&daemon);
+        self.usages.forget(&daemon);
         self.events.over_for(daemon);
         self.journal.forget(daemon);
         self.ended.note(daemon, Vec::new());
@@ -110,6 +112,7 @@ impl Core {
         let mut entry = DaemonEntry::clone(&entry);
         entry.view.state = zhylon_shared::state::aggregate([]);
         entry.view.instances.clear();
+        entry.usage.clear();
         entry.view.hold = None;
         entry.view.converged = true;
         entry.gone = true;
@@ -130,6 +133,7 @@ impl Core {
             };
             Some(DaemonEntry {
                 uid: self.uids.get(spec.user()).copied(),
+                usage: self.usages.of(id),
                 view,
                 spec,
                 version: 0,
