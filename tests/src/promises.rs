@@ -141,7 +141,7 @@ impl Promise {
             ),
             Self::P4 => format!(
                 "{trials} starts and ends cut off at {} places, {runs} runs: 0 overlaps",
-                POINTS.len()
+                (trials / starts::KILLS).min(POINTS.len() as u64)
             ),
             Self::P5 => {
                 format!("{trials} pids of daemons taken by strangers: 0 adopted, 0 signalled")
