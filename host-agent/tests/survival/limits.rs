@@ -78,7 +78,8 @@ fn a_limit_this_host_can_not_keep_is_refused_and_what_runs_goes_on() {
     until("the check's answer", || {
         let log = agent.log();
         let line = log.lines().find(|line| line.contains(refused))?;
-        Some(assert!(line.contains(why), "{line}"))
+        assert!(line.contains(why), "{line}");
+        Some(())
     });
     assert_eq!(agent.pid(&changed, 0), pid);
 }
