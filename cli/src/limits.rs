@@ -108,7 +108,7 @@ pub(crate) fn rounded(value: i64) -> String {
     unit.map_or_else(
         || value.to_string(),
         |(unit, shift)| {
-            let tenths = (value >> (shift - 10)) * 10 >> 10;
+            let tenths = ((value >> (shift - 10)) * 10) >> 10;
             format!("{}.{}{unit}", tenths / 10, tenths % 10)
         },
     )

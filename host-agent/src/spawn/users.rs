@@ -11,9 +11,12 @@ use crate::logs::Owner;
 
 pub(crate) mod look_up;
 
-/// How long an answer is believed, as long as the host's own files are the same. Long enough that a crash-looping daemon
-/// costs no look-ups, short enough that a person who changed a group sees it.
+/// How long an answer is believed where a service may have been asked, as long as the host's own files are the same. Long
+/// enough that a crash-looping daemon costs no look-ups, short enough that a person who changed a group sees it.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long where there is nothing but those files: a change in them is seen at once. So the death of a daemon that ran for
+/// hours costs no look-up either.
+const FRESH_OF_FILES: Duration = Duration::from_secs(10 * 60);
 /// Longest wait for a first answer; then the child that asks is killed, the start fails with that reason and is tried
 /// again.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -25,7 +28,8 @@ const LOOK_UPS_MAX: usize = 16;
 /// Answers kept. Full: all are dropped, they are a few seconds of memory.
 const CACHE_MAX: usize = 4096;
 /// The files of the host that answers come from. A change makes every answer old.
-const FILES: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/nsswitch.conf"];
+const FILES: [&str; 3] = ["/etc/passwd", "/etc/group", NSSWITCH];
+const NSSWITCH: &str = "/etc/nsswitch.conf";
 
 /// Whom to look for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,6 +85,7 @@ enum Found {
 struct Answer {
     found: Result<Found, String>,
     at: Instant,
+    believed_for: Duration,
     /// What the host's files were before it was asked.
     files: Stamp,
 }
@@ -241,9 +246,12 @@ impl State {
             }
             (found, _) => found,
         };
+        let of_files = found.is_ok()
+            && std::fs::read_to_string(NSSWITCH).is_ok_and(|text| asks_only_files(&text));
         let answer = Answer {
             found: found.clone(),
             at: Instant::now(),
+            believed_for: if of_files { FRESH_OF_FILES } else { FRESH },
             files,
         };
         self.answers.insert(question.clone(), answer);
@@ -253,13 +261,27 @@ impl State {
 
 impl Answer {
     fn is_fresh(&self, files: &Stamp) -> bool {
-        self.at.elapsed() < FRESH && self.files == *files
+        self.at.elapsed() < self.believed_for && self.files == *files
     }
 }
 
 fn no_answer() -> String {
     let seconds = DEADLINE.as_secs();
     format!("the host's user look-up did not answer within {seconds} s")
+}
+
+/// Whether users and groups come from the host's own files (and from its systemd, which gives none to people) alone.
+fn asks_only_files(nsswitch: &str) -> bool {
+    let lines = nsswitch
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .all(|(of, sources)| {
+            let of_users = matches!(of.trim(), "passwd" | "group" | "initgroups");
+            let mut sources = sources.split_ascii_whitespace();
+            !of_users || sources.all(|source| matches!(source, "files" | "systemd"))
+        })
 }
 
 fn stamp() -> Stamp {

@@ -185,6 +185,7 @@ impl Core {
             _ if awaited => self.await_keeper(run),
             _ => {}
         }
+        self.presume_user(run.slot.daemon, &record.facts.spec_hash, record.facts.uid);
         self.find_owner(run, record.facts.uid, Duration::ZERO);
         fail_point(self.ground.records.dir(), "adopt-watched");
         Ok(())

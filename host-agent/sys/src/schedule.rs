@@ -19,10 +19,17 @@ const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 /// # Errors
 /// Anything but "not permitted".
 pub fn ordinary() -> io::Result<()> {
-    let parameter = libc::sched_param { sched_priority: 0 };
+    // The kernel's `struct sched_param`. By number: musl's function of that name refuses to do it.
+    let priority: libc::c_int = 0;
     // SAFETY: the parameter lives through the call; 0 is the calling thread.
-    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter) };
-    permitted(set.into())?;
+    permitted(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_OTHER,
+            &raw const priority,
+        )
+    })?;
     match setpriority_process(None, 0) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {}
         result => result?,

@@ -57,6 +57,7 @@ fn who_was_known_stays_known_while_the_service_is_away() {
     let old = Answer {
         found: root.clone(),
         at: long_ago,
+        believed_for: FRESH,
         files: stamp(),
     };
     users.shared.lock().answers.insert(asked, old);
@@ -74,6 +75,7 @@ fn a_changed_file_makes_every_answer_old() {
     let other = Answer {
         found: Ok(Found::Nothing),
         at: Instant::now(),
+        believed_for: FRESH,
         files: [None; FILES.len()],
     };
     users.shared.lock().answers.insert(asked, other);
@@ -92,4 +94,28 @@ fn no_more_than_the_bound_is_asked_at_a_time() {
     assert_eq!(error, "user root: the host's user look-up is busy");
     // It is not asked at every start: whoever waits for an answer gets one.
     assert!(users.answers_at_once(&name("root")));
+}
+
+#[test]
+fn only_answers_of_nothing_but_files_are_believed_for_long() {
+    let debian = "# users: ldap\npasswd:  files systemd # ldap\ngroup: files systemd\nhosts: files dns\nnetgroup: nis\n";
+    assert!(asks_only_files(debian));
+    assert!(asks_only_files(""));
+    for service in [
+        "passwd: files sss",
+        "group: compat",
+        "initgroups: files ldap",
+        "passwd: files [NOTFOUND=return] nis",
+    ] {
+        assert!(!asks_only_files(service), "{service}");
+    }
+    let here = std::fs::read_to_string(NSSWITCH).is_ok_and(|text| asks_only_files(&text));
+    let users = Users::asking_here();
+    users.find(&name("root")).unwrap();
+    users.find(&name("no-such-user")).unwrap_err();
+    let believed: Vec<_> = (users.shared.lock().answers.values())
+        .map(|answer| answer.believed_for)
+        .collect();
+    let expected = if here { FRESH_OF_FILES } else { FRESH };
+    assert_eq!(believed, [expected; 2]);
 }

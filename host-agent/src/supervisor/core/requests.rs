@@ -125,6 +125,16 @@ impl Core {
         }
     }
 
+    /// Whose a daemon is until its user was looked up: whoever it runs as already, if it was started as it is now. So that
+    /// this user's own client finds it from the first moment on.
+    pub(in crate::supervisor) fn presume_user(&mut self, daemon: DaemonId, of: &str, uid: u32) {
+        if let Some(spec) = self.specs.get(&daemon)
+            && spec.instance_hash() == of
+        {
+            self.uids.entry(spec.user().to_owned()).or_insert(uid);
+        }
+    }
+
     /// From now on this daemon's log is this user's.
     pub(in crate::supervisor) fn own(&mut self, daemon: DaemonId, owner: Owner) {
         let uid = Some(owner.uid);
