@@ -59,6 +59,8 @@ pub(crate) struct Core {
     journal: Journal,
     pub(super) events: Events,
     ended: Ended,
+    /// What the former worker noted of daemons that were not published yet.
+    past: BTreeMap<DaemonId, Vec<Past>>,
     /// Runs of which nothing is left but their records.
     pub(super) over: Vec<(Pid, Run)>,
     board: Arc<Board>,
@@ -148,6 +150,7 @@ impl Core {
             journal,
             events,
             ended,
+            past: BTreeMap::new(),
             over: Vec::new(),
             board,
             requests: inbox,
@@ -174,6 +177,10 @@ impl Core {
     }
 
     fn begin(&mut self, recovered: Recovered, past: Vec<Past>) -> io::Result<()> {
+        for one in &past {
+            let of_daemon = self.past.entry(one.slot.daemon).or_default();
+            of_daemon.push(one.clone());
+        }
         let found = restore::find(&self.ground)?;
         let set = (recovered.desired.as_ref()).map_or_else(|_| Vec::new(), |set| set.for_engine());
         let specs = set

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use host_agent_engine::input::{Action, CommandTarget, Exit, Run};
+use host_agent_engine::input::{Action, CommandTarget, Exit, Past, Run};
 use host_agent_engine::view::DaemonView;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -199,9 +199,10 @@ impl Events {
         self.record(drafts.collect());
     }
 
-    /// A daemon looks another way now. `old` is `None` for one this worker sees for the first time.
-    pub(super) fn changed(&self, old: Option<&DaemonView>, new: &DaemonView) {
-        let drafts = witness::compare(old, new);
+    /// A daemon looks another way now. `old` is `None` for one this worker sees for the first time; `past` is then what
+    /// the former one noted of it.
+    pub(super) fn changed(&self, old: Option<&DaemonView>, past: &[Past], new: &DaemonView) {
+        let drafts = witness::compare(old, past, new);
         if !drafts.is_empty() {
             self.record(drafts);
         }

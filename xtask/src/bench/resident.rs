@@ -16,13 +16,13 @@ use crate::say_error;
 /// Lets buffers of the start go before looking.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long nothing happens.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(20);
 
 /// What one of them costs.
 struct Cost {
     /// KiB of all its own processes, children left out.
     pss: u64,
-    /// Milliseconds of processor time per second.
+    /// Milliseconds of processor time per second; measured with many programs.
     idle: f64,
 }
 
@@ -46,11 +46,11 @@ pub(crate) fn measure(
     let own =
         || -> Result<Vec<i32>> { Ok(ours.agent()?.iter().map(|process| process.pid).collect()) };
     // The sample of `up` is the one program.
-    let one = cost(&own()?)?;
+    let one = cost(&own()?, 1)?;
     let before = available()?;
     let ids = runtime.block_on(ours.create_many(&child.command(&stamps.path), PROGRAMS - 1))?;
     stamps.take(PROGRAMS - 1)?;
-    let many = cost(&own()?)?;
+    let many = cost(&own()?, PROGRAMS)?;
     let machine = per_program(before, available()?);
     runtime.block_on(async {
         for id in ids {
@@ -98,7 +98,7 @@ fn peer(kind: Kind, bench: &Bench, child: &Child) -> Result<(Cost, Cost, f64)> {
         let measured = stamps
             .take(count)
             .and_then(|_| peer.own())
-            .and_then(|own| cost(&own));
+            .and_then(|own| cost(&own, count));
         machine = per_program(before, available()?);
         peer.end()?;
         costs.push(measured?);
@@ -107,10 +107,12 @@ fn peer(kind: Kind, bench: &Bench, child: &Child) -> Result<(Cost, Cost, f64)> {
     Ok((costs.pop().context("two costs")?, many, machine))
 }
 
-fn cost(own: &[i32]) -> Result<Cost> {
+fn cost(own: &[i32], programs: usize) -> Result<Cost> {
     std::thread::sleep(SETTLE);
     let (before, began) = (processor_time(own)?, Instant::now());
-    std::thread::sleep(IDLE);
+    if programs > 1 {
+        std::thread::sleep(IDLE);
+    }
     let used = processor_time(own)?.saturating_sub(before);
     let idle = used as f64 / 1e6 / began.elapsed().as_secs_f64();
     let pss = own.iter().map(|pid| pss(*pid)).sum::<Result<u64>>()?;

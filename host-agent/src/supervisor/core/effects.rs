@@ -125,8 +125,12 @@ impl Core {
             let view = self.engine.view(id)?;
             self.ended.note(*id, self.engine.past(id));
             let old = self.board.daemon(id);
+            let past = match &old {
+                Some(_) => Vec::new(),
+                None => self.past.remove(id).unwrap_or_default(),
+            };
             self.events
-                .changed(old.as_deref().map(|old| &old.view), &view);
+                .changed(old.as_deref().map(|old| &old.view), &past, &view);
             let spec = match self.specs.get(id) {
                 Some(spec) => Arc::clone(spec),
                 None => unknown_spec()?,

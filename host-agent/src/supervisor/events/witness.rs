@@ -3,7 +3,7 @@
 //! Two views lie one step of the engine apart, and an instance can not end twice in one step: a new end needs a spawn,
 //! whose answer is a step of its own.
 
-use host_agent_engine::input::{Exit, Hold, Run};
+use host_agent_engine::input::{Exit, Hold, Past, RestKind, Run};
 use host_agent_engine::view::{DaemonView, InstanceView, LastExit};
 use zhylon_shared::id::DaemonId;
 use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
@@ -11,13 +11,14 @@ use zhylon_shared::state::{DesiredState, InstanceState, RestartOutcome};
 use super::{Draft, EventKind, clip, ended};
 
 /// What is to be told. `old` is `None` where this worker sees the daemon for the first time: what it carries then is old
-/// already, but for ends, which only this worker can have noted.
-pub(super) fn compare(old: Option<&DaemonView>, new: &DaemonView) -> Vec<Draft> {
+/// already, but for ends that are not in `past`, the former worker's notes: those only this worker can have noticed.
+pub(super) fn compare(old: Option<&DaemonView>, past: &[Past], new: &DaemonView) -> Vec<Draft> {
     let mut drafts = Vec::new();
     for instance in &new.instances {
         let before = old.and_then(|old| old.instances.iter().find(|i| i.index == instance.index));
-        drafts.extend(end(new, before, instance));
-        drafts.extend(gave_up(new, before, instance));
+        let past = past.iter().find(|past| past.slot.index == instance.index);
+        drafts.extend(end(new, before, past, instance));
+        drafts.extend(gave_up(new, before, past, instance));
     }
     if let Some(old) = old {
         drafts.extend(hold(new.id, None, old.hold.as_ref(), new.hold.as_ref()));
@@ -46,9 +47,17 @@ pub(super) fn killed(run: Run, view: Option<&DaemonView>) -> Option<Draft> {
 }
 
 /// An end that nobody asked for.
-fn end(daemon: &DaemonView, before: Option<&InstanceView>, now: &InstanceView) -> Option<Draft> {
+fn end(
+    daemon: &DaemonView,
+    before: Option<&InstanceView>,
+    past: Option<&Past>,
+    now: &InstanceView,
+) -> Option<Draft> {
     let last = now.last_exit.as_ref()?;
-    let known = before.and_then(|before| before.last_exit.as_ref());
+    let known = before.map_or_else(
+        || past.and_then(|past| past.last_exit.as_ref()),
+        |before| before.last_exit.as_ref(),
+    );
     // The words of an end may change after it, when the rest of its tree had to be killed.
     if known.is_some_and(|known| known.time == last.time && known.exit == last.exit) {
         return None;
@@ -83,10 +92,15 @@ fn kind(last: &LastExit, state: InstanceState) -> EventKind {
 fn gave_up(
     daemon: &DaemonView,
     before: Option<&InstanceView>,
+    past: Option<&Past>,
     now: &InstanceView,
 ) -> Option<Draft> {
-    let was = before.map(|before| before.state);
-    if now.state != InstanceState::Fatal || was == Some(InstanceState::Fatal) {
+    let rested = past.and_then(|past| past.rest.as_ref());
+    let was = before.map_or_else(
+        || rested.is_some_and(|rest| rest.kind == RestKind::Fatal),
+        |before| before.state == InstanceState::Fatal,
+    );
+    if now.state != InstanceState::Fatal || was {
         return None;
     }
     let text = "it failed `max_retries` more times in a row and stays so until it is started";

@@ -204,7 +204,7 @@ fn an_end_that_was_told_is_not_told_by_the_next_worker() {
     let running = |generation| of(generation, instance(0, InstanceState::Running));
     let crash = || ended_at(5, Some(Exit::Code(1)), InstanceState::Backoff);
     let first = Events::open(&path, "boot", 1).unwrap();
-    first.changed(Some(&running(8)), &of(8, crash()));
+    first.changed(Some(&running(8)), &[], &of(8, crash()));
     assert_eq!(all(&first)[0].generation, 8);
     until(&path, "the end", |text| text.contains("crashed"));
     let left = std::fs::read_to_string(&path).unwrap();
@@ -218,10 +218,14 @@ fn an_end_that_was_told_is_not_told_by_the_next_worker() {
             found
                 .iter()
                 .for_each(|generation| next.found(run(*generation)));
-            next.changed(None, &of(8, crash()));
+            next.changed(None, &[], &of(8, crash()));
             assert_eq!(all(&next).len(), known, "{found:?}");
             // The end of what this worker started is its own to tell.
-            next.changed(Some(&running(2_000_000_000)), &of(2_000_000_000, crash()));
+            next.changed(
+                Some(&running(2_000_000_000)),
+                &[],
+                &of(2_000_000_000, crash()),
+            );
             assert_eq!(all(&next).len(), known + 1, "{found:?}");
         }
         let path = dir.path().join(format!("events {n} newer"));
@@ -229,7 +233,7 @@ fn an_end_that_was_told_is_not_told_by_the_next_worker() {
         let next = Events::open(&path, "boot", 2).unwrap();
         next.found(run(8));
         next.found(run(9));
-        next.changed(None, &of(9, crash()));
+        next.changed(None, &[], &of(9, crash()));
         assert_eq!(all(&next).len(), known + 1, "a newer run ended");
     }
 }
@@ -248,7 +252,7 @@ fn an_end_that_was_not_told_is_told_by_the_next_worker() {
         generation: 8,
     });
     let crashed = ended_at(5, Some(Exit::Code(1)), InstanceState::Backoff);
-    next.changed(None, &view(vec![crashed]));
+    next.changed(None, &[], &view(vec![crashed]));
     let told = all(&next);
     assert_eq!((told.len(), told[0].generation), (1, 8));
 }

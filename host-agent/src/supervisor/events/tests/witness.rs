@@ -4,7 +4,10 @@ use super::super::witness::{compare, killed};
 use super::*;
 
 fn kinds(old: Option<&DaemonView>, new: &DaemonView) -> Vec<EventKind> {
-    compare(old, new).iter().map(|draft| draft.kind).collect()
+    compare(old, &[], new)
+        .iter()
+        .map(|draft| draft.kind)
+        .collect()
 }
 
 #[test]
@@ -50,6 +53,50 @@ fn unasked_ends_are_told_by_what_they_are() {
 }
 
 #[test]
+fn what_the_former_worker_noted_is_old() {
+    use host_agent_engine::input::{Past, Rest, RestKind};
+    let ended = view(vec![ended_at(5, Some(Exit::Code(1)), InstanceState::Fatal)]);
+    let shown = &ended.instances[0];
+    let noted = Past {
+        slot: Slot {
+            daemon: ended.id,
+            index: 0,
+        },
+        generation: 1,
+        rest: Some(Rest {
+            kind: RestKind::Fatal,
+            since: shown.since,
+            spec_hash: String::new(),
+            intent_generation: 1,
+            restart_generation: 0,
+            delays: 1,
+            crash_looping: false,
+        }),
+        restart_count: 0,
+        last_exit: shown.last_exit.clone(),
+    };
+    assert_eq!(compare(None, std::slice::from_ref(&noted), &ended), []);
+    // A later end than that is news, and so is one of a slot that nothing was noted of.
+    let later = view(vec![ended_at(6, Some(Exit::Code(1)), InstanceState::Fatal)]);
+    let told = |past: &[Past], new| -> Vec<_> {
+        compare(None, past, new)
+            .iter()
+            .map(|draft| draft.kind)
+            .collect()
+    };
+    assert_eq!(
+        told(std::slice::from_ref(&noted), &later),
+        [EventKind::Crashed]
+    );
+    let mut other = noted;
+    other.slot.index = 1;
+    assert_eq!(
+        told(&[other], &ended),
+        [EventKind::Crashed, EventKind::GaveUp]
+    );
+}
+
+#[test]
 fn an_end_says_how() {
     let old = view(vec![instance(0, InstanceState::Running)]);
     let new = view(vec![ended_at(
@@ -57,7 +104,7 @@ fn an_end_says_how() {
         Some(Exit::Signal(11)),
         InstanceState::Starting,
     )]);
-    let [draft] = compare(Some(&old), &new).try_into().unwrap();
+    let [draft] = compare(Some(&old), &[], &new).try_into().unwrap();
     let ended = draft.ended.unwrap();
     assert_eq!((ended.code, ended.signal), (0, 11));
     assert_eq!(draft.instance, Some(0));
@@ -75,31 +122,31 @@ fn holds_and_restarts_are_told_when_they_change() {
     let free = view(vec![]);
     let mut held = free.clone();
     held.hold = Some(hold(1));
-    let [set] = compare(Some(&free), &held).try_into().unwrap();
+    let [set] = compare(Some(&free), &[], &held).try_into().unwrap();
     assert_eq!(
         (set.kind, set.by.as_str()),
         (EventKind::HoldSet, "anna (uid 1001)")
     );
     assert_eq!(set.message, "STOPPED");
-    assert_eq!(compare(Some(&held), &held), []);
+    assert_eq!(compare(Some(&held), &[], &held), []);
     let mut newer = free.clone();
     newer.hold = Some(hold(2));
     assert_eq!(kinds(Some(&held), &newer), [EventKind::HoldSet]);
-    let [ended] = compare(Some(&held), &free).try_into().unwrap();
+    let [ended] = compare(Some(&held), &[], &free).try_into().unwrap();
     assert_eq!(ended.kind, EventKind::HoldEnded);
     assert_eq!(ended.message, "STOPPED by anna (uid 1001)");
 
     let mut settled = free.clone();
     settled.settled_restart_generation = 2;
     settled.restart_outcome = Some(RestartOutcome::Aborted);
-    let [draft] = compare(Some(&free), &settled).try_into().unwrap();
+    let [draft] = compare(Some(&free), &[], &settled).try_into().unwrap();
     assert_eq!(draft.kind, EventKind::RestartSettled);
     assert_eq!(draft.outcome, Some(RestartOutcome::Aborted));
     assert_eq!(draft.message, "restart 2: ABORTED");
 
     // A new worker finds them as they are: they are no news.
-    assert_eq!(compare(None, &held), []);
-    assert_eq!(compare(None, &settled), []);
+    assert_eq!(compare(None, &[], &held), []);
+    assert_eq!(compare(None, &[], &settled), []);
 }
 
 #[test]
@@ -134,7 +181,7 @@ fn holds_are_told_of_the_daemon_and_of_single_instances() {
     let mut one = free.clone();
     one.instances[0].hold = Some(held(DesiredState::Running));
     let told = |old: &DaemonView, new: &DaemonView| -> Vec<_> {
-        let drafts = compare(Some(old), new).into_iter();
+        let drafts = compare(Some(old), &[], new).into_iter();
         let told = drafts.map(|draft| (draft.kind, draft.instance, draft.by, draft.message));
         told.collect()
     };
