@@ -94,38 +94,51 @@ pub fn run(args: &Args) -> Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let wanted = |part| {
-        let among = args.only.is_empty() || args.only.contains(&part);
-        among && (args.rows.is_none() || part != Part::Logs)
-    };
-    if wanted(Part::Respawn) {
-        for child in &children {
-            respawn::measure(&bench, &runtime, &system, child, args, &mut report)?;
-        }
-    }
-    if wanted(Part::Restart) {
-        restart::measure(&bench, &runtime, &system, &children[0], args, &mut report)?;
-    }
-    if wanted(Part::Many) {
-        for child in &children {
-            many::measure(&bench, &runtime, &system, child, args, &mut report)?;
-        }
-    }
-    if wanted(Part::Resident) {
-        resident::measure(&bench, &runtime, &system, &children[0], &mut report)?;
-    }
-    if wanted(Part::Status) {
-        runtime.block_on(status::measure(&system, &children[0], &bench, &mut report))?;
-    }
-    if wanted(Part::Logs) {
-        runtime.block_on(logs::first_line(&system, &mut report))?;
-        runtime.block_on(logs::throughput(&system, &bench, &mut report))?;
-    }
+    let outcome = measure(args, &bench, &runtime, &system, &children, &mut report);
     drop(system);
     say(&report.table());
     if let Some(path) = &args.json {
         std::fs::write(path, report.json()?)
             .with_context(|| format!("write {}", path.display()))?;
+    }
+    // What was measured before it is true all the same.
+    outcome
+}
+
+fn measure(
+    args: &Args,
+    bench: &Bench,
+    runtime: &tokio::runtime::Runtime,
+    system: &ours::System,
+    children: &[child::Child],
+    report: &mut report::Report,
+) -> Result<()> {
+    let wanted = |part| {
+        let among = args.only.is_empty() || args.only.contains(&part);
+        among && (args.rows.is_none() || part != Part::Logs)
+    };
+    if wanted(Part::Respawn) {
+        for child in children {
+            respawn::measure(bench, runtime, system, child, args, report)?;
+        }
+    }
+    if wanted(Part::Restart) {
+        restart::measure(bench, runtime, system, &children[0], args, report)?;
+    }
+    if wanted(Part::Many) {
+        for child in children {
+            many::measure(bench, runtime, system, child, args, report)?;
+        }
+    }
+    if wanted(Part::Resident) {
+        resident::measure(bench, runtime, system, &children[0], report)?;
+    }
+    if wanted(Part::Status) {
+        runtime.block_on(status::measure(system, &children[0], bench, report))?;
+    }
+    if wanted(Part::Logs) {
+        runtime.block_on(logs::first_line(system, report))?;
+        runtime.block_on(logs::throughput(system, bench, report))?;
     }
     Ok(())
 }

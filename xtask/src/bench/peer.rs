@@ -164,19 +164,20 @@ impl Peer {
     pub(crate) fn end(mut self) -> Result<()> {
         let pid = i32::try_from(self.program.id())?;
         let all: Vec<Process> = below(pid).into_iter().filter_map(Process::find).collect();
-        let (children, own): (Vec<Process>, Vec<Process>) = all
-            .iter()
-            .copied()
-            .partition(|process| self.is_child(process.pid));
-        // runsvdir leaves its runsv alone on SIGTERM, and a runsv that ends leaves its child: all are asked, the top first.
-        for process in own {
-            let _ = process.signal(Signal::TERM);
+        let (top, own): (Vec<Process>, Vec<Process>) = (all.iter().copied())
+            .filter(|process| !self.is_child(process.pid))
+            .partition(|process| process.pid == pid);
+        // The top first and alone: runsvdir would start again what ends below it. It leaves its runsv to themselves then, and a
+        // runsv that is asked to end takes its child along.
+        for asked in [top, own] {
+            for process in &asked {
+                let _ = process.signal(Signal::TERM);
+            }
+            wait_until(END, || {
+                let _ = self.program.try_wait();
+                !asked.iter().any(Process::lives)
+            });
         }
-        wait_until(END, || {
-            let _ = self.program.try_wait();
-            !all.iter()
-                .any(|process| process.lives() && !children.contains(process))
-        });
         for process in &all {
             let _ = process.signal(Signal::KILL);
         }
