@@ -44,7 +44,9 @@ impl Parked {
         let begun = crate::vital::spawn("starts' user", move || {
             // The start asks again, and is answered from memory.
             let _ = ground.users.find(&who);
-            for order in parked.lock().remove(&waited_for).into_iter().flatten() {
+            // The lock is let go first: a full queue is emptied by spawners, and they pass here.
+            let waiting = parked.lock().remove(&waited_for);
+            for order in waiting.into_iter().flatten() {
                 // Without spawners the worker is about to end.
                 let _ = parked.queue.send(order);
             }

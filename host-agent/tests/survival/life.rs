@@ -32,6 +32,25 @@ fn what_ends_is_started_again() {
     });
 }
 
+/// When a worker begins, all of them wait for the look-up of one user; the spawners' queue holds 64.
+#[test]
+fn more_starts_than_the_queue_holds_may_wait_for_their_user() {
+    let many = || {
+        Daemon::shell("exec sleep 1000")
+            .with("processes", 64)
+            .with("start_seconds", 0)
+    };
+    let daemons = [many(), many(), many()];
+    let agent = Agent::with(&daemons.iter().collect::<Vec<_>>());
+    until("all of them run", || {
+        let running = agent
+            .instances()
+            .into_values()
+            .filter(|one| one.state == "RUNNING");
+        (running.count() == 3 * 64).then_some(())
+    });
+}
+
 #[test]
 fn a_stop_waits_for_the_grace_and_leaves_nothing_of_the_tree() {
     let home = tempfile::tempdir().unwrap();
