@@ -46,11 +46,10 @@ pub(crate) fn measure(
                     // The services' directories are there before: only the start counts.
                     match peer(kind, &place, child, &mut stamps) {
                         Ok(took) => took,
-                        Err(error) if round == 1 => {
+                        Err(error) => {
                             say_error(&format!("not measured: {error:#}"));
                             continue;
                         }
-                        Err(_) => continue,
                     }
                 }
                 None => {
