@@ -16,16 +16,20 @@ pub fn start_time(pid: Pid) -> io::Result<u64> {
     Ok(parse_stat(&read_proc(&path)?)?.start_time)
 }
 
-/// The two fields of `/proc/PID/stat` that matter here.
+/// The fields of `/proc/PID/stat` that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Field 3: `Z` when the main thread has ended, even while others still run.
     pub state: char,
+    /// Field 4. `None`: outside of our pid namespace.
+    pub parent: Option<Pid>,
+    /// Field 6. `None`: outside of our pid namespace, as that of whatever a container was entered with.
+    pub session: Option<Pid>,
     /// Field 22, clock ticks since boot.
     pub start_time: u64,
 }
 
-/// State and start time of a process.
+/// State, relations and start time of a process.
 ///
 /// # Errors
 /// As [`start_time`].
@@ -54,12 +58,22 @@ fn parse_stat(stat: &[u8]) -> io::Result<Stat> {
     let rest = std::str::from_utf8(&stat[close + 1..]).map_err(|_| bad())?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next().and_then(|f| f.chars().next());
-    // Fields 4 to 21 lie between the two.
-    let start_time = fields.nth(18).and_then(|f| f.parse().ok());
-    match (state, start_time) {
-        (Some(state), Some(start_time)) => Ok(Stat { state, start_time }),
+    let mut number = |nth| fields.nth(nth).and_then(|f| f.parse().ok());
+    match (state, number(0), number(1), number(15)) {
+        (Some(state), Some(parent), Some(session), Some(start_time)) => Ok(Stat {
+            state,
+            parent: pid(parent).ok_or_else(bad)?,
+            session: pid(session).ok_or_else(bad)?,
+            start_time,
+        }),
         _ => Err(bad()),
     }
+}
+
+/// 0 stands for a process that our pid namespace does not show.
+fn pid(number: u64) -> Option<Option<Pid>> {
+    let number = i32::try_from(number).ok()?;
+    Some(Pid::from_raw(number))
 }
 
 /// A random name of this boot, 36 characters. Pids and start times are comparable within one boot only.

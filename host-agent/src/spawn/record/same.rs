@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use rustix::process::{Pid, getsid};
+use host_agent_sys::process::stat;
+use rustix::process::Pid;
 use zhylon_shared::id::DaemonId;
 
 use super::RunFacts;
@@ -39,7 +40,7 @@ fn is_below(own: &Path, leaf: &Path) -> bool {
 
 fn leads_its_session(pid: Pid) -> bool {
     let comm = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    getsid(Some(pid)) == Ok(pid) || comm() == HELPER
+    stat(pid).is_ok_and(|stat| stat.session == Some(pid)) || comm() == HELPER
 }
 
 /// Whether its output goes into the FIFO of some other run.

@@ -10,6 +10,7 @@ use std::fs::{read, read_dir, read_link};
 use std::path::Path;
 
 use host_agent_engine::input::Slot;
+use host_agent_sys::process::{start_time, stat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use zhylon_shared::name;
 
@@ -129,16 +130,16 @@ impl Marked {
     }
 
     /// The session of the main process, if its number is not a stranger's by now.
-    fn session(&self) -> Option<i32> {
-        let now = host_agent_sys::process::start_time(self.main);
+    fn session(&self) -> Option<Pid> {
+        let now = start_time(self.main);
         let then = self.start_time;
         let is_a_strangers = now.is_ok_and(|now| then.is_some_and(|then| then != now));
-        (!is_a_strangers).then_some(self.main.as_raw_nonzero().get())
+        (!is_a_strangers).then_some(self.main)
     }
 
-    fn is_member(&self, process: &Process, session: Option<i32>) -> bool {
+    fn is_member(&self, process: &Process, session: Option<Pid>) -> bool {
         let pid = process.pid;
-        Some(process.session) == session
+        (session.is_some() && process.session == session)
             || self.known.get(&pid) == Some(&process.start_time)
             || read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.split(|b| *b == 0).any(|entry| entry == self.marker))
@@ -163,9 +164,9 @@ fn send((pid, start_time): (&Pid, &u64), signal: Signal) {
 /// A process that is no zombie.
 struct Process {
     pid: Pid,
-    /// `None`: outside of our pid namespace.
+    /// `None`: outside of our pid namespace, as of the session.
     parent: Option<Pid>,
-    session: i32,
+    session: Option<Pid>,
     start_time: u64,
 }
 
@@ -179,20 +180,16 @@ fn pids() -> Vec<Pid> {
         .collect()
 }
 
-/// Fields 3, 4, 6 and 22 of `stat`. The name in field 2 may hold anything: only what follows the last `)` counts.
 fn process(pid: Pid) -> Option<Process> {
-    let stat = read(format!("/proc/{pid}/stat")).ok()?;
-    let close = stat.iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    let stat = stat(pid).ok()?;
+    if matches!(stat.state, 'Z' | 'X') {
         return None;
     }
     Some(Process {
         pid,
-        parent: Pid::from_raw(fields.next()?.parse().ok()?),
-        session: fields.nth(1)?.parse().ok()?,
-        start_time: fields.nth(15)?.parse().ok()?,
+        parent: stat.parent,
+        session: stat.session,
+        start_time: stat.start_time,
     })
 }
 

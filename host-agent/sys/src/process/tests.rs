@@ -12,16 +12,30 @@ fn the_start_time_is_found_whatever_the_process_calls_itself() {
     for name in ["cat", "a b", ")", "x) R 1 1 1", "(((", "\n"] {
         let text = format!("42 ({name}) {rest}");
         let stat = parse_stat(text.as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.start_time), ('S', 987_654), "{name:?}");
+        let expected = Stat {
+            state: 'S',
+            parent: Pid::from_raw(1),
+            session: Pid::from_raw(3),
+            start_time: 987_654,
+        };
+        assert_eq!(stat, expected, "{name:?}");
     }
     for bad in [
         "",
         "42 (cat",
         "42 (cat) S 1 2",
+        "42 (cat) S -1 2 3 0 -1 4 9 0 0 0 1 2 3 4 20 0 1 0 5",
+        "42 (cat) S 1 2 4294967296 0 -1 4 9 0 0 0 1 2 3 4 20 0 1 0 5",
         "42 (cat) S 1 2 3 0 -1 4 9 0 0 0 1 2 3 4 20 0 1 0 x",
     ] {
         assert!(parse_stat(bad.as_bytes()).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn a_parent_and_a_session_of_another_pid_namespace_are_none_of_ours() {
+    let stat = parse_stat(b"42 (cat) S 0 0 0 0 -1 4 9 0 0 0 1 2 3 4 20 0 1 0 5").unwrap();
+    assert_eq!((stat.parent, stat.session), (None, None));
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn what_shed_all_that_but_its_parent_is_remembered_when_the_parent_ends() {
     let pid = Pid::from_child(&main);
     let child = || {
         let mut all = pids().into_iter().filter_map(process);
-        all.find(|one| one.parent == Some(pid) && one.session == one.pid.as_raw_nonzero().get())
+        all.find(|one| one.parent == Some(pid) && one.session == Some(one.pid))
     };
     until("the child without mark", || {
         child().is_some_and(|one| {
