@@ -25,8 +25,6 @@ use crate::{KeeperConfig, KeeperError};
 const TERMINATE_GRACE: Duration = Duration::from_secs(10);
 /// On this signal the keeper becomes the program that now lies in its place.
 const UPGRADE: Signal = Signal::USR2;
-/// How often to look whether a worker's main thread died without the rest of it: nothing tells us.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// See [`crate::run`].
 pub(crate) fn run(config: &KeeperConfig) -> Result<ExitCode, KeeperError> {
@@ -170,11 +168,13 @@ impl Keeper {
 
     fn wait(&self, signals: &SignalFd) -> io::Result<()> {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
-        let mut timeout = LOOK_EVERY;
-        match &self.worker {
-            Some(worker) => fds.extend(worker.poll_fds()),
-            None => timeout = self.next_start.saturating_duration_since(Instant::now()),
-        }
+        let timeout = match &self.worker {
+            Some(worker) => {
+                fds.extend(worker.poll_fds());
+                worker.look_again(self.ending.or(self.upgrading).is_some())
+            }
+            None => self.next_start.saturating_duration_since(Instant::now()),
+        };
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),

@@ -24,6 +24,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A killed worker may have a thread that can not die (stuck in a dead file system). After this long the next one starts
 /// beside it.
 pub(crate) const STUCK: Duration = Duration::from_secs(2);
+/// How often to look whether a worker's main thread died without the rest of it: nothing tells us. It wakes an idle host.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// And while one may be dying.
+const LOOK_CLOSELY: Duration = Duration::from_secs(1);
 
 /// The program that all workers are: opened once, so that an upgrade on disk changes nothing by itself.
 #[derive(Debug)]
@@ -66,6 +70,7 @@ pub(crate) struct Worker {
     /// The keeper's end of the line.
     pub(crate) line: OwnedFd,
     started: Instant,
+    leader_looked_at: Option<Instant>,
     leader_gone: Option<Instant>,
     /// It has closed its end, and all it sent has been read.
     pub(crate) line_closed: bool,
@@ -96,6 +101,7 @@ impl Worker {
             child,
             line,
             started: Instant::now(),
+            leader_looked_at: None,
             leader_gone: None,
             line_closed: false,
             line_full: false,
@@ -109,10 +115,22 @@ impl Worker {
     pub(crate) fn fate(&mut self) -> Fate {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         match waitid(WaitId::PidFd(self.child.pidfd.as_fd()), look) {
-            Ok(None) => self.leader_fate(),
+            Ok(None) if self.is_look_due() => self.leader_fate(),
+            Ok(None) => Fate::Alive,
             // An error means that it is no child any more.
             Ok(Some(_)) | Err(_) => Fate::Ended,
         }
+    }
+
+    /// Nothing tells of a main thread's end, so it is looked for; not with every word the worker says.
+    fn is_look_due(&mut self) -> bool {
+        let now = Instant::now();
+        let dying = self.leader_gone.is_some();
+        let due = dying || (self.leader_looked_at).is_none_or(|last| now - last >= LOOK_EVERY);
+        if due {
+            self.leader_looked_at = Some(now);
+        }
+        due
     }
 
     fn leader_fate(&mut self) -> Fate {
@@ -126,6 +144,15 @@ impl Worker {
             Fate::Alive
         } else {
             Fate::Stuck
+        }
+    }
+
+    /// How soon to ask for its fate again, if nothing happens before. `asked_to_end`: it may be about to.
+    pub(crate) fn look_again(&self, asked_to_end: bool) -> Duration {
+        if asked_to_end || self.leader_gone.is_some() {
+            LOOK_CLOSELY
+        } else {
+            LOOK_EVERY
         }
     }
 
@@ -184,7 +211,12 @@ mod tests {
         );
         assert_eq!(worker.fate(), Fate::Alive);
         worker.child.pid = zombie_pid;
+        assert_eq!(worker.fate(), Fate::Alive);
+        assert_eq!(worker.leader_gone, None, "not looked at with every word");
+        assert_eq!(worker.look_again(false), LOOK_EVERY);
+        worker.leader_looked_at = worker.leader_looked_at.map(|last| last - LOOK_EVERY);
         assert_eq!(worker.fate(), Fate::Alive, "not at once");
+        assert_eq!(worker.look_again(false), LOOK_CLOSELY);
         worker.leader_gone = worker.leader_gone.map(|since| since - STUCK);
         assert_eq!(worker.fate(), Fate::Stuck);
         alive.kill().unwrap();
