@@ -13,6 +13,7 @@ mod restart;
 mod status;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
@@ -66,8 +67,16 @@ pub enum Rows {
 /// Where a benchmark finds its things.
 pub(crate) struct Bench {
     pub(crate) programs: Programs,
+    /// In `/run`, as what our agent and the peers keep for one boot only is on every host: in memory.
     pub(crate) dir: TempDir,
+    /// On a disk, for what outlives a boot.
+    pub(crate) disk: TempDir,
 }
+
+/// Set inside of the benchmark's own mount namespace.
+const INSIDE: &str = "ZHYLON_BENCH_INSIDE";
+/// Machines without systemd have `/run` on their disk.
+const OWN_RUN: &str = r#"mount -t tmpfs -o mode=755 tmpfs /run && exec "$@""#;
 
 /// Runs all of it.
 ///
@@ -77,12 +86,16 @@ pub fn run(args: &Args) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the benchmark starts system supervisors and needs root");
     }
-    let programs = build(Profile::Release)?;
-    let dir = tempfile::Builder::new()
-        .prefix("zhylon-bench.")
-        .tempdir()
-        .context("a temporary directory")?;
-    let bench = Bench { programs, dir };
+    if std::env::var_os(INSIDE).is_none() {
+        return with_own_run();
+    }
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix("zhylon-bench.");
+    let bench = Bench {
+        programs: build(Profile::Release)?,
+        dir: (temporary.tempdir_in("/run")).context("a temporary directory in /run")?,
+        disk: temporary.tempdir().context("a temporary directory")?,
+    };
     let children = child::compile(bench.dir.path())?;
     say_error(&format!(
         "zhylon-exec is built for {}",
@@ -103,6 +116,22 @@ pub fn run(args: &Args) -> Result<()> {
     }
     // What was measured before it is true all the same.
     outcome
+}
+
+/// Runs this program once more, with a `/run` of its own.
+fn with_own_run() -> Result<()> {
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", OWN_RUN, "sh"])
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .status()
+        .context("start unshare")?;
+    if !status.success() {
+        bail!("the benchmark failed");
+    }
+    Ok(())
 }
 
 fn measure(

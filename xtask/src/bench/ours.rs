@@ -8,7 +8,9 @@ use std::process::{Child as Started, Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use zhylon_proto::daemons::v1::daemon_service_client::DaemonServiceClient;
 use zhylon_proto::daemons::v1::log_service_client::LogServiceClient;
-use zhylon_proto::daemons::v1::{CreateDaemonRequest, Daemon, DeleteDaemonRequest};
+use zhylon_proto::daemons::v1::{
+    CreateDaemonRequest, Daemon, DeleteDaemonRequest, ListDaemonsRequest,
+};
 
 use super::Bench;
 use crate::up::api::{Service, connect};
@@ -27,7 +29,7 @@ pub(crate) struct System {
 impl System {
     /// Starts one, optimised.
     pub(crate) fn up(bench: &Bench) -> Result<Self> {
-        let dir = bench.dir.path().join("up");
+        let dir = bench.disk.path().join("up");
         let status = Command::new(crate::THIS_PROGRAM)
             .args(["up", "--release", "--detach", "--dir"])
             .arg(&dir)
@@ -95,6 +97,19 @@ impl System {
         Ok(ids)
     }
 
+    /// Deletes every daemon there is.
+    pub(crate) async fn delete_all(&self) -> Result<()> {
+        let request = ListDaemonsRequest {
+            server_id: self.layout.ids()?.context("no ids")?.server_id,
+            ..ListDaemonsRequest::default()
+        };
+        let listed = self.daemons().await?.list_daemons(request).await?;
+        for daemon in listed.into_inner().daemons {
+            self.delete(&daemon.id).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes a daemon.
     pub(crate) async fn delete(&self, id: &str) -> Result<()> {
         let request = DeleteDaemonRequest {
@@ -140,6 +155,7 @@ impl Drop for System {
 pub(crate) struct Agent {
     program: PathBuf,
     dir: PathBuf,
+    state_dir: PathBuf,
 }
 
 /// An [`Agent`] that runs.
@@ -149,10 +165,11 @@ pub(crate) struct RunningAgent {
 }
 
 impl Agent {
-    /// Lays down its files in `dir`, which must not exist.
+    /// Lays down its files: state on the disk, the rest in `dir`, which must not exist.
     pub(crate) fn prepare(bench: &Bench, dir: &Path, ledger: &Path) -> Result<Self> {
-        let state_dir = dir.join("state");
-        std::fs::create_dir_all(&state_dir)?;
+        let state_dir = bench.disk.path().join("agent");
+        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir(&state_dir)?;
         std::fs::set_permissions(&state_dir, Permissions::from_mode(0o700))?;
         copy_files(ledger, &state_dir.join("ledger"))?;
         std::fs::write(
@@ -165,6 +182,7 @@ impl Agent {
         Ok(Self {
             program: bench.programs.dir.join("host-agent"),
             dir: dir.to_owned(),
+            state_dir,
         })
     }
 
@@ -197,6 +215,7 @@ impl RunningAgent {
         }
         self.keeper.wait()?;
         std::fs::remove_dir_all(&self.agent.dir)?;
+        std::fs::remove_dir_all(&self.agent.state_dir)?;
         Ok(())
     }
 }

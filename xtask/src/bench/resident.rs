@@ -45,10 +45,14 @@ pub(crate) fn measure(
     let mut stamps = Stamps::new(bench.dir.path().join("resident.pipe"))?;
     let own =
         || -> Result<Vec<i32>> { Ok(ours.agent()?.iter().map(|process| process.pid).collect()) };
-    // The sample of `up` is the one program.
+    // The sample of `up` writes a line each second, and none of the peers' programs does.
+    runtime.block_on(ours.delete_all())?;
+    let command = child.command(&stamps.path);
+    let mut ids = runtime.block_on(ours.create_many(&command, 1))?;
+    stamps.take(1)?;
     let one = cost(&own()?, 1)?;
     let before = available()?;
-    let ids = runtime.block_on(ours.create_many(&child.command(&stamps.path), PROGRAMS - 1))?;
+    ids.extend(runtime.block_on(ours.create_many(&command, PROGRAMS - 1))?);
     stamps.take(PROGRAMS - 1)?;
     let many = cost(&own()?, PROGRAMS)?;
     let machine = per_program(before, available()?);
