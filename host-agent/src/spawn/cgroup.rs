@@ -3,9 +3,11 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::record::pid_of;
@@ -36,6 +38,8 @@ pub(crate) struct Cgroups {
     base: PathBuf,
     /// The kernel starts processes in them (Linux 5.7). Else each joins by itself, which costs tens of milliseconds.
     born_inside: bool,
+    /// Daemons' directories have (or had) a controller's files: there may be limits to set, or to take away.
+    controlled: Arc<AtomicBool>,
 }
 
 /// How a process gets into its leaf.
@@ -65,16 +69,20 @@ impl Cgroups {
                 Err(format!("{}: {error}", base.display()))
             }
             _ => Ok(Self {
-                base,
                 born_inside: can_spawn_into_cgroup().map_err(|error| format!("clone3: {error}"))?,
+                controlled: Arc::new(controllers::any(&base).into()),
+                base,
             }),
         }
     }
 
     /// A directory known from a run record.
     pub(crate) fn at(base: PathBuf) -> Self {
-        let born_inside = false;
-        Self { base, born_inside }
+        Self {
+            born_inside: false,
+            controlled: Arc::default(),
+            base,
+        }
     }
 
     /// Removes the directory if nothing is in it.
@@ -104,21 +112,25 @@ impl Cgroups {
     pub(crate) fn make_leaf(&self, run: &Run, limits: Limits) -> io::Result<(Leaf, Way)> {
         let daemon = self.base.join(format!("d-{}", run.slot.daemon.bare()));
         let path = daemon.join(format!("{}.{}", run.slot.index, run.generation));
-        let mut made = Ok(());
+        // Most often there is an instance before this one, and with it the daemon's directory.
+        let mut made = std::fs::create_dir(&path);
         for _ in 0..MAKE_TRIES {
+            match &made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => break,
+            }
             if let Err(error) = std::fs::create_dir(&daemon)
                 && error.kind() != io::ErrorKind::AlreadyExists
             {
                 return Err(error);
             }
             made = std::fs::create_dir(&path);
-            match &made {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                _ => break,
-            }
         }
         made?;
-        if let Err(error) = controllers::keep(&daemon, limits) {
+        let controlled = self.controlled.load(Ordering::Relaxed);
+        if (controlled || limits.memory_max().is_some() || limits.cpu_max().is_some())
+            && let Err(error) = controllers::keep(&daemon, limits)
+        {
             Leaf { path }.remove();
             return Err(error);
         }
@@ -163,7 +175,7 @@ impl Leaf {
 
     /// Whether nothing lives in it (any more). A leaf that is not there holds nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        match std::fs::read_to_string(self.path.join("cgroup.events")) {
+        match read_at_once(&self.path.join("cgroup.events")) {
             Ok(events) => events.lines().any(|line| line == "populated 0"),
             Err(error) => {
                 matches!(error.kind(), io::ErrorKind::NotFound)
@@ -208,7 +220,7 @@ impl Leaf {
 
     /// Memory of everything in it, bytes, page cache included. `None` without the memory controller.
     pub(crate) fn memory(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(self.path.join("memory.current")).ok()?;
+        let text = read_at_once(&self.path.join("memory.current")).ok()?;
         text.trim().parse().ok()
     }
 
@@ -218,7 +230,7 @@ impl Leaf {
     }
 
     fn figure(&self, file: &str, key: &str) -> Option<u64> {
-        let text = std::fs::read_to_string(self.path.join(file)).ok()?;
+        let text = read_at_once(&self.path.join(file)).ok()?;
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(name, _)| *name == key)?.1.parse().ok()
     }
@@ -235,6 +247,14 @@ impl Leaf {
         let list = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
         list.lines().filter_map(pid_of).collect()
     }
+}
+
+/// Reads one of the kernel's short files by a single read, which is whole: each end and each look at a run needs one.
+fn read_at_once(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; 1024];
+    let len = File::open(path)?.read(&mut bytes)?;
+    let text = std::str::from_utf8(&bytes[..len]);
+    Ok(text.map_err(|_| io::ErrorKind::InvalidData)?.to_owned())
 }
 
 fn subdirectories(path: &Path) -> Vec<(String, PathBuf)> {

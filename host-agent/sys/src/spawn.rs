@@ -105,7 +105,7 @@ fn launch(
     old_way: bool,
 ) -> io::Result<Child> {
     let mut moves = moves(fds)?;
-    let stack = Stack::new()?;
+    let stack = Stack::take()?;
     let image = UnsafeCell::new(Image {
         exe: exe.as_raw_fd(),
         floor: moves.iter().map(|m| m.target).max().unwrap_or(-1) + 1,
@@ -128,6 +128,7 @@ fn launch(
         }
     };
     drop(blocked);
+    stack.keep();
     if pid < 0 {
         return Err(io::Error::from_raw_os_error(-pid as i32));
     }

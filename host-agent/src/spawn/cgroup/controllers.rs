@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::{File, create_dir};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, getppid};
@@ -60,6 +61,7 @@ impl Cgroups {
     }
 
     pub(super) fn enable_beside(&self, controller: Controller, ours: &[Pid]) -> Result<(), String> {
+        self.controlled.store(true, Ordering::Relaxed);
         if has(&self.base, "cgroup.subtree_control", controller) {
             return Ok(());
         }
@@ -127,6 +129,12 @@ pub(super) fn keep(daemon: &Path, limits: Limits) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the directories below this one have files of any controller's.
+pub(super) fn any(directory: &Path) -> bool {
+    let handed_down = std::fs::read_to_string(directory.join("cgroup.subtree_control"));
+    handed_down.is_ok_and(|list| !list.trim().is_empty())
 }
 
 fn has(directory: &Path, file: &str, controller: Controller) -> bool {

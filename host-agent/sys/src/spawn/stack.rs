@@ -1,5 +1,7 @@
-//! The stack on which the child runs until it has exec'd. Never shared, never reused.
+//! The stack on which the child runs until it has exec'd. Each thread keeps one for its next child: a mapping made and
+//! undone for each start makes every other thread's CPU forget its translations. Never shared between threads.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::io;
 use std::ptr;
@@ -16,8 +18,22 @@ pub(super) struct Stack {
     base: *mut c_void,
 }
 
+thread_local! {
+    static KEPT: Cell<Option<Stack>> = const { Cell::new(None) };
+}
+
 impl Stack {
-    pub(super) fn new() -> io::Result<Self> {
+    /// The one this thread kept, or a new one.
+    pub(super) fn take() -> io::Result<Self> {
+        KEPT.take().map_or_else(Self::new, Ok)
+    }
+
+    /// For this thread's next child. Only once the present one has exec'd or ended.
+    pub(super) fn keep(self) {
+        KEPT.set(Some(self));
+    }
+
+    fn new() -> io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::STACK;
         let rw = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
