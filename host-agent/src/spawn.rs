@@ -7,9 +7,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use host_agent_engine::input::{Run, StartError};
 use host_agent_keeper::WorkerEnd;
 use host_agent_keeper::protocol::RunKey;
@@ -132,7 +132,7 @@ impl Attempt {
 /// The threads.
 #[derive(Debug, Clone)]
 pub(crate) struct Spawners {
-    queue: SyncSender<StartOrder>,
+    queue: Sender<StartOrder>,
 }
 
 impl Spawners {
@@ -141,11 +141,11 @@ impl Spawners {
     /// # Errors
     /// When there can be no more threads.
     pub(crate) fn start(ground: &Arc<Ground>, done: &mpsc::Sender<Started>) -> io::Result<Self> {
-        let (queue, inbox) = sync_channel(STARTS_MAX);
-        let inbox = Arc::new(Mutex::new(inbox));
+        // Each start wakes one thread, which a receiver behind a lock would not.
+        let (queue, inbox) = bounded(STARTS_MAX);
         let parked = Arc::new(Parked::new(queue.clone()));
         for _ in 0..SPAWNERS {
-            let (ground, inbox, done) = (Arc::clone(ground), Arc::clone(&inbox), done.clone());
+            let (ground, inbox, done) = (Arc::clone(ground), inbox.clone(), done.clone());
             let parked = Arc::clone(&parked);
             crate::vital::spawn("spawner", move || work(&ground, &inbox, &parked, &done))?;
         }
@@ -155,21 +155,18 @@ impl Spawners {
     /// Hands over a start. Gives it back when the queue is full.
     pub(crate) fn submit(&self, order: StartOrder) -> Result<(), StartOrder> {
         self.queue.try_send(order).map_err(|error| match error {
-            std::sync::mpsc::TrySendError::Full(order)
-            | std::sync::mpsc::TrySendError::Disconnected(order) => order,
+            TrySendError::Full(order) | TrySendError::Disconnected(order) => order,
         })
     }
 }
 
 fn work(
     ground: &Arc<Ground>,
-    inbox: &Mutex<Receiver<StartOrder>>,
+    inbox: &Receiver<StartOrder>,
     parked: &Arc<Parked>,
     done: &mpsc::Sender<Started>,
 ) {
-    loop {
-        let next = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(order) = next else { return };
+    for order in inbox {
         let Some(order) = parked.pass(ground, order) else {
             continue;
         };

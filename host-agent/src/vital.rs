@@ -18,6 +18,22 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Res
         .map(drop)
 }
 
+/// As [`spawn`], for work that nobody waits for: it does not interrupt a start when there is something to do.
+///
+/// # Errors
+/// As [`spawn`].
+pub(crate) fn spawn_in_background(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    spawn(name, move || {
+        if let Err(error) = host_agent_sys::schedule::in_background() {
+            tracing::debug!(%error, "a thread keeps its ordinary priority");
+        }
+        work();
+    })
+}
+
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

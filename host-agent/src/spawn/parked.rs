@@ -2,8 +2,9 @@
 //! else go past them.
 
 use std::collections::HashMap;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
 
 use super::users::Who;
 use super::{Ground, StartOrder};
@@ -13,11 +14,11 @@ use super::{Ground, StartOrder};
 pub(super) struct Parked {
     waiting: Mutex<HashMap<String, Vec<StartOrder>>>,
     /// Where they come back to once their user is known, or known not to be.
-    queue: SyncSender<StartOrder>,
+    queue: Sender<StartOrder>,
 }
 
 impl Parked {
-    pub(super) fn new(queue: SyncSender<StartOrder>) -> Self {
+    pub(super) fn new(queue: Sender<StartOrder>) -> Self {
         let waiting = Mutex::default();
         Self { waiting, queue }
     }

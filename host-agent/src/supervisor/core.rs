@@ -18,6 +18,7 @@ use zhylon_shared::spec::DaemonSpec;
 
 use super::board::Board;
 use super::ended::Ended;
+use super::ends::End;
 use super::events::Events;
 use super::queries::{Answer, Queries};
 use super::restore::{self, Found};
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     ended: Ended,
     /// What the former worker noted of daemons that were not published yet.
     past: BTreeMap<DaemonId, Vec<Past>>,
+    /// What the engine has just heard of and is not done with.
+    pub(super) ends: Vec<End>,
     /// Runs of which nothing is left but their records.
     pub(super) over: Vec<(Pid, Run)>,
     board: Arc<Board>,
@@ -151,6 +154,7 @@ impl Core {
             events,
             ended,
             past: BTreeMap::new(),
+            ends: Vec::new(),
             over: Vec::new(),
             board,
             requests: inbox,

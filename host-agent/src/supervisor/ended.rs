@@ -127,7 +127,7 @@ impl Ended {
         let ended = Self {
             shared: Arc::clone(&shared),
         };
-        crate::vital::spawn("ended", move || shared.keep())?;
+        crate::vital::spawn_in_background("ended", move || shared.keep())?;
         Ok((ended, past))
     }
 

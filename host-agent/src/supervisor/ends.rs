@@ -1,5 +1,5 @@
-//! From "its pidfd is readable" to "nothing of it is left": seen, recorded, reaped, its tree gone, its log written out,
-//! and only then its FIFO, cgroup and record removed.
+//! From "its pidfd is readable" to "nothing of it is left": seen, told to the engine, recorded, reaped, its tree gone, its
+//! log written out, and only then its FIFO, cgroup and record removed.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,7 +9,7 @@ use host_agent_engine::input::{Exit, Input, Run};
 use host_agent_keeper::protocol::ExitStatus;
 use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{StartFailure, StartStep};
-use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use super::core::{Core, START_DEADLINE, Unsent};
 use super::runs::Main;
@@ -96,15 +96,7 @@ impl Core {
             }
         };
         fail_point(self.ground.records.dir(), "ended-seen");
-        // Recorded, and only then reaped: whoever is killed in between, the end is known once.
-        let recorded = self.ground.records.write_exit(live.pid, exit);
-        if let Err(error) = recorded {
-            tracing::error!(%error, ?run, "an end could not be recorded");
-        }
-        fail_point(self.ground.records.dir(), "ended-recorded");
-        let _ = waitid(WaitId::PidFd(pidfd.as_fd()), look);
-        fail_point(self.ground.records.dir(), "ended-reaped");
-        self.main_ended(run, exit);
+        self.main_ended(run, exit, Reaper::Us);
     }
 
     /// An adopted process ended; the keeper may say how.
@@ -128,39 +120,82 @@ impl Core {
         }
         self.send(Unsent::Ack { pid, start_time });
         if let Some(run) = run {
-            self.main_ended(run, exit);
+            self.main_ended(run, exit, Reaper::Keeper);
         }
     }
 
-    pub(super) fn main_ended(&mut self, run: Run, exit: Exit) {
+    /// Lets the engine know; what is left to do of this end is done once it has answered ([`Core::finish_ends`]).
+    pub(super) fn main_ended(&mut self, run: Run, exit: Exit, reaper: Reaper) {
         self.runs.wake_at(&run, None);
-        self.runs.set_main(&run, |_| Main::Ended);
         let Some(live) = self.runs.get_mut(&run) else {
             return;
         };
-        if let Some(error) = live.start_error.take() {
-            live.gone = true;
-            self.inputs.push_back(Input::SpawnFailed { run, error });
-            return self.tree_gone(run);
+        let main = std::mem::replace(&mut live.main, Main::Ended);
+        let start_error = live.start_error.take();
+        let (pid, ran) = (live.pid, start_error.is_none());
+        // A helper has no children.
+        let tree_gone = !ran || live.tree.is_gone();
+        match start_error {
+            Some(error) => self.inputs.push_back(Input::SpawnFailed { run, error }),
+            None => {
+                self.announce(run);
+                self.inputs.push_back(Input::Exited {
+                    run,
+                    exit,
+                    tree_gone,
+                });
+            }
         }
-        let tree_gone = live.tree.is_gone();
-        self.usages.ended(&run, &live.tree);
-        self.announce(run);
-        self.inputs.push_back(Input::Exited {
+        self.ends.push(End {
             run,
+            pid,
+            main,
             exit,
+            reaper,
+            ran,
             tree_gone,
         });
-        if tree_gone {
-            return self.tree_gone(run);
-        }
-        if let Some(live) = self.runs.get_mut(&run) {
+    }
+
+    /// Records and reaps, and goes on with what is left of each run. The next process is on its way by now: nothing of
+    /// this holds it up, and before it is done nothing else is heard.
+    pub(super) fn finish_ends(&mut self) {
+        for end in std::mem::take(&mut self.ends) {
+            let run = end.run;
+            if end.reaper == Reaper::Us {
+                self.record_and_reap(&end);
+            }
+            drop(end.main);
+            let Some(live) = self.runs.get_mut(&run) else {
+                continue;
+            };
+            if end.ran {
+                self.usages.ended(&run, &live.tree);
+            }
+            if end.tree_gone {
+                self.tree_gone(run);
+                continue;
+            }
             live.look_wait = FIRST_LOOK;
             if live.kill {
                 live.tree.kill();
             }
+            self.runs.wake_at(&run, Some(Instant::now() + FIRST_LOOK));
         }
-        self.runs.wake_at(&run, Some(Instant::now() + FIRST_LOOK));
+    }
+
+    /// Recorded, and only then reaped: whoever is killed in between, the end is known once.
+    fn record_and_reap(&self, end: &End) {
+        let records = &self.ground.records;
+        if let Err(error) = records.write_exit(end.pid, end.exit) {
+            tracing::error!(%error, run = ?end.run, "an end could not be recorded");
+        }
+        fail_point(records.dir(), "ended-recorded");
+        let _ = waitid(
+            WaitId::Pid(end.pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        );
+        fail_point(records.dir(), "ended-reaped");
     }
 
     /// A run asked to be looked at.
@@ -175,7 +210,7 @@ impl Core {
                 live.start_error = Some(other(text));
                 live.signal(Signal::KILL);
             }
-            Main::Awaited => self.main_ended(run, Exit::Unknown),
+            Main::Awaited => self.main_ended(run, Exit::Unknown, Reaper::Keeper),
             Main::Ended if !live.gone => {
                 if live.tree.is_gone() {
                     self.inputs.push_back(Input::TreeGone { run });
@@ -262,6 +297,27 @@ impl Core {
             waits
         });
     }
+}
+
+/// An end the engine has heard of, with what is left to do.
+#[derive(Debug)]
+pub(super) struct End {
+    run: Run,
+    pid: Pid,
+    /// What it was known by: given up only now, as closing takes its time.
+    main: Main,
+    exit: Exit,
+    reaper: Reaper,
+    /// It became its program.
+    ran: bool,
+    tree_gone: bool,
+}
+
+/// Whose child it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reaper {
+    Us,
+    Keeper,
 }
 
 enum Status {

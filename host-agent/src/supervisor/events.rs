@@ -158,7 +158,7 @@ impl Events {
         let events = Self::over(ring);
         let file = file::EventsFile::new(path, boot_id);
         let shared = Arc::clone(&events.shared);
-        crate::vital::spawn("events", move || file.keep(&shared))?;
+        crate::vital::spawn_in_background("events", move || file.keep(&shared))?;
         Ok(events)
     }
 

@@ -12,6 +12,7 @@ use host_agent_sys::fail_point::fail_point;
 
 use super::clock;
 use super::core::Core;
+use super::ends::Reaper;
 use super::runs::{LiveRun, Main};
 use crate::journal::LocalLedger;
 use crate::spawn::record::{self, RunRecord};
@@ -180,7 +181,9 @@ impl Core {
         let live = LiveRun::new(pid, start_time, main, Tree::of(record), fifo);
         self.runs.insert(run, live)?;
         match found.process {
-            Err(exit) if awaited && exit != Exit::Unknown => self.main_ended(run, exit),
+            Err(exit) if awaited && exit != Exit::Unknown => {
+                self.main_ended(run, exit, Reaper::Keeper)
+            }
             // Nobody wrote down how it ended. The keeper may still say.
             _ if awaited => self.await_keeper(run),
             _ => {}

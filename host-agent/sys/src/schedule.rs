@@ -39,6 +39,18 @@ pub fn ordinary() -> io::Result<()> {
     Ok(set_current_timer_slack(Some(TIMER_SLACK))?)
 }
 
+/// Lets the calling thread wait for its turn behind whatever runs: it gets its fair share, and interrupts nobody when it
+/// wakes. For what nobody waits for; what it starts begins as [`ordinary`] again.
+///
+/// # Errors
+/// What the system said; then the thread goes on as before.
+pub fn in_background() -> io::Result<()> {
+    let priority: libc::c_int = 0;
+    let batch = libc::SCHED_BATCH;
+    // SAFETY: the parameter lives through the call; 0 is the calling thread.
+    permitted(unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, batch, &raw const priority) })
+}
+
 fn permitted(result: libc::c_long) -> io::Result<()> {
     if result >= 0 {
         return Ok(());
@@ -48,5 +60,24 @@ fn permitted(result: libc::c_long) -> io::Result<()> {
         // A kernel built without priorities at the disk has none to give back.
         error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_goes_to_the_background_and_comes_back() {
+        let worker = std::thread::spawn(|| {
+            // SAFETY: a plain number; 0 is the calling thread.
+            let policy = || unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+            in_background().unwrap();
+            let background = policy();
+            ordinary().unwrap();
+            (background, policy())
+        });
+        let expected = (libc::SCHED_BATCH.into(), libc::SCHED_OTHER.into());
+        assert_eq!(worker.join().unwrap(), expected);
     }
 }

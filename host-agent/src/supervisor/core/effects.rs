@@ -13,7 +13,8 @@ use crate::spawn::StartOrder;
 use crate::supervisor::{DaemonEntry, clock};
 
 impl Core {
-    /// Tells the engine what happened, does what it says, until it has nothing more to say; then publishes.
+    /// Tells the engine what happened, does what it says, until it has nothing more to say; then ends are
+    /// recorded and what changed is published.
     pub(super) fn settle(&mut self) {
         while self.restore.is_none()
             && let Some(input) = self.inputs.pop_front()
@@ -23,6 +24,7 @@ impl Core {
                 self.carry_out(effect);
             }
         }
+        self.finish_ends();
         self.publish();
         for (pid, run) in std::mem::take(&mut self.over) {
             self.ended.over(pid, run);
