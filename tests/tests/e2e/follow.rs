@@ -285,7 +285,7 @@ async fn since_begins_at_that_second_and_a_revoked_token_ends_the_stream_within_
         }
     }
     assert_eq!(text, b"early\nlate\n");
-    let mut stream = world.tail(&id, Start::Since(times[1].clone()), false).await;
+    let mut stream = world.tail(&id, Start::Since(times[1]), false).await;
     let mut since = Vec::new();
     while let Some(event) = stream.next().await {
         if let Some(Event::Chunk(chunk)) = event.expect("no error").event {

@@ -449,7 +449,7 @@ async fn a_clear_stands_among_the_events_with_who_asked() {
     );
     let served = online(&house.enroll(server).await, &host).await;
     clear().await.unwrap();
-    assert_eq!(*host.cleared.lock().unwrap(), [daemon.clone()]);
+    assert_eq!(*host.cleared.lock().unwrap(), std::slice::from_ref(&daemon));
     let events = events().await;
     let newest = &events[0];
     assert_eq!(newest.r#type(), api::DaemonEventType::LogClearRequested);

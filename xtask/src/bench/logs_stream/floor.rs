@@ -135,6 +135,8 @@ fn serve(acceptor: TlsAcceptor, half: Half) -> Result<(String, tokio::runtime::R
     Ok((url, runtime))
 }
 
+type Message = Result<TailLogResponse, Status>;
+
 enum Half {
     Source(Work),
     Relay(Relay),
@@ -144,12 +146,12 @@ struct Relay {
     source: String,
     ca: Vec<u8>,
     viewers: usize,
-    there: Arc<Mutex<Vec<mpsc::Sender<Result<TailLogResponse, Status>>>>>,
+    there: Arc<Mutex<Vec<mpsc::Sender<Message>>>>,
 }
 
 #[tonic::async_trait]
 impl LogService for Half {
-    type TailLogStream = ReceiverStream<Result<TailLogResponse, Status>>;
+    type TailLogStream = ReceiverStream<Message>;
 
     async fn tail_log(
         &self,
@@ -193,11 +195,7 @@ impl LogService for Half {
     }
 }
 
-async fn hand_on(
-    url: &str,
-    ca: &[u8],
-    viewers: Vec<mpsc::Sender<Result<TailLogResponse, Status>>>,
-) -> Result<()> {
+async fn hand_on(url: &str, ca: &[u8], viewers: Vec<mpsc::Sender<Message>>) -> Result<()> {
     let mut source = client(url, ca).await?;
     let mut messages = source
         .tail_log(TailLogRequest::default())
@@ -215,7 +213,7 @@ async fn hand_on(
     Ok(())
 }
 
-async fn send(work: Work, to: mpsc::Sender<Result<TailLogResponse, Status>>) -> Result<()> {
+async fn send(work: Work, to: mpsc::Sender<Message>) -> Result<()> {
     let message = |data: bytes::Bytes| {
         let chunk = LogChunk {
             cursor: CURSOR.to_owned(),
