@@ -1,10 +1,12 @@
 //! What can be typed. Flags are the API's field names with dashes.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::limits::{self, Limit};
+use crate::since::since;
 
 /// Steers daemons on the servers of a team.
 #[derive(Debug, Parser)]
@@ -150,10 +152,15 @@ pub(crate) enum DaemonVerb {
         /// How many of the last lines to print first.
         #[arg(short = 'n', long, default_value_t = 10, value_name = "LINES")]
         tail_lines: i32,
+        /// Everything since then instead, by the host's clock: so long ago, as in 90s, 15m, 2h or 1d, or Unix seconds.
+        #[arg(long, conflicts_with = "tail_lines", value_name = "TIME", value_parser = since)]
+        since: Option<SystemTime>,
         /// Only lines of this instance (0, 1, …).
         #[arg(long)]
         instance: Option<i32>,
     },
+    /// Empties a daemon's log file on its host. Its events say who did.
+    ClearLog(Target),
     /// Says what happened to a daemon: who started, stopped or changed it and from where, how its processes ended.
     /// The newest last; with -o json as the API gives them, the newest first. A deleted daemon's are kept for 7 days:
     /// name it by its id.

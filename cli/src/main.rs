@@ -9,6 +9,7 @@ mod exit;
 mod limits;
 mod printer;
 mod render;
+mod since;
 
 use std::process::ExitCode;
 

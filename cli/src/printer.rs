@@ -25,9 +25,14 @@ pub(crate) fn log_bytes(raw: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Says something to the person, not to the program that reads stdout.
+/// Says something to the person, not to the program that reads stdout. What servers and hosts say may quote a daemon.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let mut err = std::io::stderr().lock();
+    let _ = match err.is_terminal() {
+        true => err.write_all(&visible(text.as_bytes())),
+        false => err.write_all(text.as_bytes()),
+    };
+    let _ = err.write_all(b"\n");
 }
 
 /// Says why the command failed; gives its exit code.

@@ -51,6 +51,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) lines: Lines,
     /// Whether a person sits there.
     pub(crate) terminal: bool,
+    /// Whether `out` is a terminal.
+    pub(crate) to_terminal: bool,
     pub(crate) out: &'a mut dyn Write,
     pub(crate) err: &'a mut dyn Write,
 }
@@ -72,6 +74,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             through_sudo: rustix::process::geteuid().is_root() && env::var_os("SUDO_UID").is_some(),
             lines,
             terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
+            to_terminal: io::stdout().is_terminal(),
             out: &mut out,
             err: &mut io::stderr().lock(),
         },
@@ -103,6 +106,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>, around: Surroundings<'_>
         beside: Rc::new(Beside::new(place).judged_by(judge)),
         lines: around.lines,
         terminal: around.terminal,
+        to_terminal: around.to_terminal,
         interactive: options.interactive,
         history: options.history,
         interrupts: None,
@@ -131,6 +135,7 @@ struct Session<'a> {
     beside: Rc<Beside>,
     lines: Lines,
     terminal: bool,
+    to_terminal: bool,
     /// Whether a person is to be asked before what can not be undone.
     interactive: bool,
     history: Option<PathBuf>,

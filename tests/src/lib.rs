@@ -7,6 +7,7 @@ pub mod namespace;
 pub mod php;
 pub mod promises;
 pub mod random;
+pub mod streams;
 pub mod world;
 
 use std::io::Write as _;

@@ -21,6 +21,7 @@ mod lines;
 pub mod reuse;
 pub mod soak;
 mod starts;
+mod streams;
 mod upgrades;
 
 pub use starts::{POINTS, has_points};
@@ -38,6 +39,8 @@ pub enum Promise {
     P4,
     /// Never a stranger adopted or signalled that has a daemon's old pid.
     P5,
+    /// A viewer sees every line once and in order, or an announced gap.
+    P10,
     /// Upgrades and downgrades change no pid.
     P16,
 }
@@ -91,7 +94,15 @@ impl Promise {
     /// By its name in the documents.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::P1, Self::P2, Self::P3, Self::P4, Self::P5, Self::P16];
+        let all = [
+            Self::P1,
+            Self::P2,
+            Self::P3,
+            Self::P4,
+            Self::P5,
+            Self::P10,
+            Self::P16,
+        ];
         all.into_iter().find(|promise| promise.name() == name)
     }
 
@@ -104,6 +115,7 @@ impl Promise {
             Self::P3 => "P3",
             Self::P4 => "P4",
             Self::P5 => "P5",
+            Self::P10 => "P10",
             Self::P16 => "P16",
         }
     }
@@ -117,6 +129,7 @@ impl Promise {
             Self::P3 => ends::INSTANCES,
             Self::P4 => starts::KILLS,
             Self::P5 => reuse::REUSES,
+            Self::P10 => streams::INTERRUPTIONS,
             Self::P16 => upgrades::UPGRADES,
         }
     }
@@ -146,6 +159,9 @@ impl Promise {
             Self::P5 => {
                 format!("{trials} pids of daemons taken by strangers: 0 adopted, 0 signalled")
             }
+            Self::P10 => format!(
+                "{trials} kills and restarts of agents and api-servers, {lines} lines at {runs} viewers: 0 lost, 0 doubled, 0 torn but in announced gaps"
+            ),
             Self::P16 => format!("{trials} upgrades with {runs} instances in all: 0 pids changed"),
         }
     }
@@ -157,6 +173,7 @@ impl Promise {
             Self::P3 => ends::round(programs, random),
             Self::P4 => starts::round(programs, number, random),
             Self::P5 => reuse::round(programs, random.seed()),
+            Self::P10 => streams::round(programs, random),
             Self::P16 => upgrades::round(programs, random),
         }
     }

@@ -7,6 +7,7 @@ mod e2e {
     mod doctor;
     mod events;
     mod first_minutes;
+    mod follow;
     mod holds;
     mod host_policy;
     mod hostile;

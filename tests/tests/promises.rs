@@ -85,6 +85,12 @@ fn p5_a_stranger_with_an_old_pid_is_left_alone() {
 }
 
 #[test]
+fn p10_a_viewer_sees_every_line_once_or_a_gap() {
+    let tally = prove(Promise::P10, &shipped(), 20, 2);
+    assert!(tally.lines >= 100_000, "{tally:?}");
+}
+
+#[test]
 fn p16_upgrades_and_downgrades_change_no_pid() {
     prove(Promise::P16, &shipped(), 20, 1);
 }

@@ -3,6 +3,7 @@
 
 mod child;
 mod logs;
+mod logs_stream;
 mod many;
 mod ours;
 mod peer;
@@ -30,7 +31,7 @@ pub struct Args {
     /// Kills of each fast program per round (supervisord, which takes a second each, gets fewer).
     #[arg(long, default_value_t = 25)]
     pub kills: usize,
-    /// Which rows: `host` is how processes are kept (all parts but `logs`)
+    /// Which rows: `host` is how processes are kept (all parts but `logs` and `stream`)
     pub rows: Option<Rows>,
     /// Measures this alone; may be given several times
     #[arg(long)]
@@ -55,6 +56,8 @@ pub enum Part {
     Status,
     /// From a process to a reader.
     Logs,
+    /// A live log to one and to many viewers.
+    Stream,
 }
 
 /// What belongs together.
@@ -144,7 +147,7 @@ fn measure(
 ) -> Result<()> {
     let wanted = |part| {
         let among = args.only.is_empty() || args.only.contains(&part);
-        among && (args.rows.is_none() || part != Part::Logs)
+        among && (args.rows.is_none() || !matches!(part, Part::Logs | Part::Stream))
     };
     if wanted(Part::Respawn) {
         for child in children {
@@ -168,6 +171,9 @@ fn measure(
     if wanted(Part::Logs) {
         runtime.block_on(logs::first_line(system, report))?;
         runtime.block_on(logs::throughput(system, bench, report))?;
+    }
+    if wanted(Part::Stream) {
+        runtime.block_on(logs_stream::measure(system, bench, report))?;
     }
     Ok(())
 }

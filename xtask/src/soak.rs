@@ -21,7 +21,7 @@ pub struct Args {
 /// What is given on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Soak {
-    /// P1, P2, P3, P4, P5 or P16.
+    /// P1, P2, P3, P4, P5, P10 or P16.
     #[arg(long)]
     pub promise: String,
     /// Trials in all, those of the file of `--resume` included; else `--minutes` decides.

@@ -71,6 +71,14 @@ pub(crate) static TABLE: &[Rule] = &[
     ),
     r("zhylon.daemons.v1.DaemonService/WatchDaemons", Member),
     r(
+        "zhylon.daemons.v1.LogService/ClearLog",
+        MemberWith(CreateDaemons),
+    ),
+    r(
+        "zhylon.daemons.v1.LogService/ReadLog",
+        MemberWith(CreateDaemons),
+    ),
+    r(
         "zhylon.daemons.v1.LogService/TailLog",
         MemberWith(CreateDaemons),
     ),

@@ -1,17 +1,22 @@
-//! Who wants to read which log, and the agents that can serve it: one log stream per connected agent, any number of
-//! subscriptions on it, each with its own window of bytes.
-//!
-//! A viewer that does not read uses up its own window and nothing else: its agent stops sending to it, and neither the
-//! stream nor another viewer waits. Lines pass through here and are never kept: the file on the host is the log.
+//! Who wants to read which log, and the agents that can serve it: one log stream per connected agent; on it *ranges*, which
+//! read what is there and end, and one *feed* per daemon that is followed, however many viewers follow it.
 //!
 //! ```text
-//! viewer -- subscribe/next/drop --> LogSubscription <--> Viewer (queue, window) <-- deliver -- LogStream (agent)
-//!                                          \--- orders: subscribe, credit, unsubscribe ---> agent
+//! viewer ── LogSubscription ── range (a page of history, its own) ◀─┐
+//!                  └────────── place in a feed's ring ◀── Feed ◀────┴─ deliver ── LogStream (agent)
+//!                                                     orders: subscribe, credit, unsubscribe, clear ──▶ agent
 //! ```
+//!
+//! A viewer reads history page by page until it is near the end, then takes its place in the feed: every byte has one
+//! position, so there is no seam. The agent is allowed more bytes as the fastest viewer takes them. Who falls out of the
+//! feed's ring reads pages again, as fast as it can: nobody waits for it, and nothing is kept for it. The file on the host
+//! is the log; lines only pass through here.
 
+mod feed;
 mod orders;
 mod stream;
 mod subscription;
+mod viewer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,30 +26,40 @@ use tokio::sync::watch;
 use zhylon_shared::id::{DaemonId, ServerId};
 
 pub(crate) use orders::Order;
-pub(crate) use stream::LogStream;
+pub(crate) use stream::{CLEAR_DEADLINE, ClearFailed, LogStream, Page};
 pub(crate) use subscription::LogSubscription;
 
-/// Bytes of data an agent may send to a subscription before it gets credit back: enough for some 10 MB/s at 100 ms
-/// round trip. When it is used up, the agent stops sending to this subscription.
+/// Bytes of data an agent may send to a feed before it gets credit back: enough for some 10 MB/s at 100 ms round trip.
+/// When it is used up, the agent stops sending to it.
 pub(crate) const WINDOW: u64 = 1024 * 1024;
-/// Bytes a viewer takes before they are given back as credit: one order per so many bytes, not one per line.
+/// Bytes of one page of history. It is asked for when the viewer wants it and held until the viewer took it: what a
+/// viewer that stands still costs.
+pub(crate) const PAGE: u64 = 512 * 1024;
+/// Bytes the fastest viewer takes before they are given back as credit: one order per so many bytes, not one per line.
 const CREDIT_STEP: u64 = 64 * 1024;
-/// Events waiting for a viewer. More (a window full of tiny lines of alternating instances) and the subscription is
-/// lost at the place its viewer has reached; it subscribes again from there.
-const QUEUE_MAX: usize = 16 * 1024;
-/// Subscriptions on one agent. One more is refused.
-const SUBSCRIPTIONS_MAX: usize = 512;
+/// Events waiting for a viewer in one page. An agent that sends more (pieces cost 64 bytes each, so no agent that keeps
+/// the rule does) loses the page at the place its viewer has reached.
+const QUEUE_MAX: usize = 32 * 1024;
+/// Viewers of one agent's logs. One more is refused.
+const VIEWERS_MAX: usize = 512;
+/// Pages that one agent reads at once; the next wait in line. Together with a feed for each of its 200 daemons they are
+/// fewer than an agent serves (256). Each ends by itself: a viewer that stands still holds no place.
+const RANGES_MAX: usize = 48;
 
-/// Where a subscription begins.
+/// Where reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At this place of the daemon's byte stream.
     Position(u64),
     /// With the last so many lines.
     TailLines(u32),
+    /// With what was taken over at this second (Unix, the host's clock) or later.
+    Since(i64),
+    /// With what ends at this place. Only for a single page.
+    Before(u64),
 }
 
-/// What is asked of an agent.
+/// What a viewer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogRequest {
     /// The daemon.
@@ -96,13 +111,25 @@ pub(crate) enum LogEvent {
         error: String,
         /// In words.
         message: String,
+        /// What was read.
+        range: Range,
     },
-    /// The agent's stream ended, or the viewer was too far behind. `None` when nothing was received yet: subscribe as
-    /// before.
+    /// The agent's stream ended. `None` when nothing was received yet: subscribe as before.
     Lost {
         /// The place to go on from.
         position: Option<u64>,
     },
+}
+
+/// What part of a log was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Range {
+    /// Where it begins.
+    pub(crate) begin: u64,
+    /// Where it ends.
+    pub(crate) position: u64,
+    /// Where the log ended then.
+    pub(crate) log_end: u64,
 }
 
 /// Why there is no subscription.
@@ -112,7 +139,7 @@ pub(crate) enum NoSubscription {
     #[error("the server's agent is not connected")]
     Offline,
     /// All its places are taken.
-    #[error("{SUBSCRIPTIONS_MAX} viewers read logs of this server already")]
+    #[error("{VIEWERS_MAX} viewers read logs of this server already")]
     TooMany,
 }
 
@@ -187,11 +214,16 @@ impl LogBroker {
         server: ServerId,
         request: LogRequest,
     ) -> Result<LogSubscription, NoSubscription> {
-        let stream = lock(&self.0.streams)
-            .get(&server)
-            .cloned()
-            .ok_or(NoSubscription::Offline)?;
-        stream.subscribe(request)
+        self.stream(server)?.subscribe(request)
+    }
+
+    /// The log stream of the server's agent.
+    ///
+    /// # Errors
+    /// When it has none here.
+    pub(crate) fn stream(&self, server: ServerId) -> Result<Arc<LogStream>, NoSubscription> {
+        let stream = lock(&self.0.streams).get(&server).cloned();
+        stream.ok_or(NoSubscription::Offline)
     }
 
     /// Changes whenever a stream is attached. Subscribe to it before [`LogBroker::subscribe`], so that none is missed.

@@ -73,6 +73,19 @@ pub(crate) enum DomainError {
     /// As many viewers as this api-server serves are watching already.
     #[error("too many log streams: {0}; end one or try again later")]
     TooManyViewers(&'static str),
+    /// A viewer took nothing for long, and much came meanwhile.
+    #[error(
+        "nothing was read from this log stream for more than a minute, and it is far behind: call again with this cursor to go on there, or without one for the newest lines"
+    )]
+    ViewerTooSlow {
+        /// Where it was.
+        cursor: String,
+    },
+    /// The host did not say whether it cleared a log.
+    #[error(
+        "the host did not answer whether the log was cleared: look, and ask again if it was not"
+    )]
+    ClearUnknown,
     /// The caller was a member when a stream began, and no longer is.
     #[error("you are no longer a member of this team")]
     MembershipEnded,
@@ -202,6 +215,8 @@ reasons! {
     ServerOffline = "SERVER_OFFLINE",
     TooManyViewers = "TOO_MANY_VIEWERS",
     LogUnreadable = "LOG_UNREADABLE",
+    ViewerTooSlow = "VIEWER_TOO_SLOW",
+    ClearUnknown = "CLEAR_UNKNOWN",
     MembershipEnded = "MEMBERSHIP_ENDED",
     NoSuchMethod = "NO_SUCH_METHOD",
     Draining = "API_SERVER_DRAINING",
@@ -247,6 +262,8 @@ impl DomainError {
             Self::ServerOffline => Reason::ServerOffline,
             Self::TooManyViewers(_) => Reason::TooManyViewers,
             Self::LogUnreadable(_) => Reason::LogUnreadable,
+            Self::ViewerTooSlow { .. } => Reason::ViewerTooSlow,
+            Self::ClearUnknown => Reason::ClearUnknown,
             Self::MembershipEnded => Reason::MembershipEnded,
             Self::NoSuchMethod => Reason::NoSuchMethod,
             Self::Draining => Reason::Draining,
@@ -260,7 +277,8 @@ impl DomainError {
     #[must_use]
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy | Self::Draining => Some(Duration::from_secs(1)),
+            Self::ViewerTooSlow { .. } => Some(Duration::ZERO),
+            Self::Busy | Self::Draining | Self::ClearUnknown => Some(Duration::from_secs(1)),
             Self::ServerOffline | Self::TooManyViewers(_) => Some(Duration::from_secs(5)),
             _ => None,
         }

@@ -16,13 +16,13 @@ use zhylon_proto::agent::v1::log_subscribe::Start as WireStart;
 use zhylon_proto::agent::v1::stream_logs_request::Frame as Up;
 use zhylon_proto::agent::v1::stream_logs_response::Frame as Down;
 use zhylon_proto::agent::v1::{
-    ConnectRequest, ConnectResponse, LogCredit, LogHello, LogSubscribe, LogUnsubscribe,
+    ConnectRequest, ConnectResponse, LogClear, LogCredit, LogHello, LogSubscribe, LogUnsubscribe,
     StreamLogsRequest, StreamLogsResponse,
 };
 
 use super::status::to_status;
 use crate::agents::{self, Agents};
-use crate::bus::log_broker::{LogBroker, LogEvent, LogStream, Order, Start};
+use crate::bus::log_broker::{CLEAR_DEADLINE, LogBroker, LogEvent, LogStream, Order, Range, Start};
 use crate::ca::AgentIdentity;
 use crate::domain::Error;
 use crate::listener::Peer;
@@ -165,7 +165,7 @@ where
             }
         };
         // `None`: a kind of frame newer than this program.
-        let Some((id, event)) = frame.and_then(decode) else {
+        let Some((id, event)) = frame.and_then(|frame| decode(stream, frame)) else {
             continue;
         };
         if let Err(breach) = stream.deliver(id, event) {
@@ -175,9 +175,14 @@ where
     }
 }
 
-fn decode(frame: Up) -> Option<(u64, LogEvent)> {
+/// What a frame says about a subscription; an answer to something else is given to whoever waits for it.
+fn decode(stream: &LogStream, frame: Up) -> Option<(u64, LogEvent)> {
     Some(match frame {
         Up::Hello(_) => return None,
+        Up::Cleared(told) => {
+            stream.cleared(told.request_id, told.error, told.message);
+            return None;
+        }
         Up::Data(data) => (
             data.subscription_id,
             LogEvent::Chunk {
@@ -207,6 +212,11 @@ fn decode(frame: Up) -> Option<(u64, LogEvent)> {
             LogEvent::End {
                 error: end.error,
                 message: end.message,
+                range: Range {
+                    begin: end.begin,
+                    position: end.position,
+                    log_end: end.log_end,
+                },
             },
         ),
     })
@@ -218,20 +228,29 @@ fn encode(order: Order) -> StreamLogsResponse {
             id,
             request,
             credit,
+            limit,
         } => Down::Subscribe(LogSubscribe {
             subscription_id: id,
             daemon_id: request.daemon.to_string(),
             start: Some(match request.start {
                 Start::Position(position) => WireStart::Position(position),
                 Start::TailLines(lines) => WireStart::TailLines(lines),
+                Start::Since(second) => WireStart::Since(second),
+                Start::Before(position) => WireStart::Before(position),
             }),
             follow: request.follow,
             instance: request.instance,
             credit_bytes: credit,
+            limit_bytes: limit,
         }),
         Order::Credit { id, bytes } => Down::Credit(LogCredit {
             subscription_id: id,
             bytes,
+        }),
+        Order::Clear { id, daemon } => Down::Clear(LogClear {
+            request_id: id,
+            daemon_id: daemon.to_string(),
+            deadline_ms: CLEAR_DEADLINE.as_millis() as u32,
         }),
         Order::Unsubscribe { id } => Down::Unsubscribe(LogUnsubscribe {
             subscription_id: id,

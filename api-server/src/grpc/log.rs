@@ -1,33 +1,41 @@
-//! `LogService`: a viewer's stream over one or more subscriptions on the server's agent.
+//! `LogService`: viewers' streams, pages and clears over the log streams of the servers' agents.
 //!
 //! What the agent sends is handed on as it is; when its stream breaks (its restart, ours is the client's affair, a lost
 //! link) the viewer's stream stays, waits for the agent, and goes on at the byte where it was. Nothing is read ahead:
 //! the response is pulled by the client's own flow control.
 
+mod asked;
+mod shown;
 mod tail;
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use zhylon_proto::daemons::v1::log_service_server::{LogService, LogServiceServer};
-use zhylon_proto::daemons::v1::tail_log_request::Start as WireStart;
-use zhylon_proto::daemons::v1::{TailLogRequest, TailLogResponse};
+use zhylon_proto::daemons::v1::{
+    ClearLogRequest, ClearLogResponse, ReadLogRequest, ReadLogResponse, TailLogRequest,
+    TailLogResponse,
+};
 use zhylon_shared::cursor;
-use zhylon_shared::id::DaemonId;
-use zhylon_shared::spec::{FieldViolation, PROCESSES_MAX};
+use zhylon_shared::id::ServerId;
 
 use self::tail::Tail;
 use super::methods::{REQUEST_MAX, open};
 use super::status::to_status;
-use crate::bus::log_broker::{LogBroker, LogRequest, Start};
+use crate::bus::Connection;
+use crate::bus::log_broker::{ClearFailed, LogBroker, LogStream, Page};
 use crate::domain::{Domain, Error};
 
-/// Lines when nothing is said.
-const DEFAULT_TAIL_LINES: u32 = 10;
-/// Most lines from the end.
-const TAIL_LINES_MAX: i32 = 100_000;
+/// Longest wait at a call for the log stream of an agent that has just connected.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait until a host knows a daemon that was created a moment ago.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(15);
+/// Rest between two questions about something that is not there yet.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -51,6 +59,40 @@ impl LogApi {
         };
         LogServiceServer::new(api).max_decoding_message_size(REQUEST_MAX)
     }
+
+    /// The log stream of a server's agent; one that has just connected is waited for.
+    async fn stream(&self, server: ServerId) -> Result<Arc<LogStream>, Error> {
+        let end = tokio::time::Instant::now() + FIRST_WAIT;
+        // Before the look, so that a stream attached in between is not missed.
+        let mut attached = self.broker.attached();
+        loop {
+            attached.mark_unchanged();
+            if let Ok(stream) = self.broker.stream(server) {
+                return Ok(stream);
+            }
+            let connection = self.domain.bus().presence().state(server, true);
+            if connection != Connection::Connected || tokio::time::Instant::now() >= end {
+                return Err(Error::ServerOffline);
+            }
+            let _ = tokio::time::timeout(PAUSE, attached.changed()).await;
+        }
+    }
+
+    async fn page(&self, server: ServerId, asked: asked::PageRequest) -> Result<Page, Error> {
+        let known_by = tokio::time::Instant::now() + UNKNOWN_WAIT;
+        loop {
+            let stream = self.stream(server).await?;
+            match stream.read(asked.log, asked.limit).await {
+                Ok(Some(page)) => return Ok(page),
+                // It went meanwhile.
+                Ok(None) => {}
+                Err((error, _))
+                    if error == "UNKNOWN_DAEMON" && tokio::time::Instant::now() < known_by => {}
+                Err((error, message)) => return Err(shown::refusal(&error, message)),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -67,7 +109,7 @@ impl LogService for LogApi {
             .authorize_log(&ctx, &asked.daemon_id)
             .await
             .map_err(to_status)?;
-        let request = check(daemon, &asked).map_err(to_status)?;
+        let request = asked::tail(daemon, &asked).map_err(to_status)?;
         let mut tail = Tail::new(
             self.domain.clone(),
             self.broker.clone(),
@@ -88,92 +130,55 @@ impl LogService for LogApi {
         });
         Ok(Response::new(Box::pin(events)))
     }
-}
 
-/// The request in valid types; all mistakes at once.
-fn check(daemon: DaemonId, asked: &TailLogRequest) -> Result<LogRequest, Error> {
-    let mut bad = Vec::new();
-    let start = match &asked.start {
-        None => Start::TailLines(DEFAULT_TAIL_LINES),
-        Some(WireStart::TailLines(lines)) => {
-            if !(0..=TAIL_LINES_MAX).contains(lines) {
-                let text = format!("{lines} is not between 0 and {TAIL_LINES_MAX}");
-                bad.push(FieldViolation::new("tail_lines", "RANGE", text));
-            }
-            Start::TailLines(lines.unsigned_abs())
-        }
-        Some(WireStart::Cursor(text)) => {
-            let position = cursor::decode(&daemon, text);
-            if let Err(error) = position {
-                bad.push(FieldViolation::new("cursor", "CURSOR", error.to_string()));
-            }
-            Start::Position(position.unwrap_or_default())
-        }
-    };
-    let instance = asked.instance.map(|index| {
-        let known = u32::try_from(index).ok().filter(|i| *i < PROCESSES_MAX);
-        if known.is_none() {
-            let text = format!("{index} is not between 0 and {}", PROCESSES_MAX - 1);
-            bad.push(FieldViolation::new("instance", "RANGE", text));
-        }
-        known.unwrap_or_default()
-    });
-    if !bad.is_empty() {
-        return Err(Error::Invalid(bad));
-    }
-    Ok(LogRequest {
-        daemon,
-        start,
-        follow: asked.follow,
-        instance,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked() -> (DaemonId, TailLogRequest) {
-        let daemon = DaemonId::random().unwrap();
-        let asked = TailLogRequest {
-            daemon_id: daemon.to_string(),
-            ..TailLogRequest::default()
+    async fn read_log(
+        &self,
+        request: Request<ReadLogRequest>,
+    ) -> Result<Response<ReadLogResponse>, Status> {
+        let (ctx, asked) = open(request)?;
+        let (server, daemon) = self
+            .domain
+            .authorize_log(&ctx, &asked.daemon_id)
+            .await
+            .map_err(to_status)?;
+        let asked = asked::page(daemon, &asked).map_err(to_status)?;
+        let Page { events, range } = self.page(server, asked).await.map_err(to_status)?;
+        let more = match asked.backwards {
+            true => range.begin > 0,
+            false => range.position < range.log_end,
         };
-        (daemon, asked)
+        let pieces = events.into_iter();
+        Ok(Response::new(ReadLogResponse {
+            pieces: pieces
+                .filter_map(|event| shown::piece(&daemon, event))
+                .collect(),
+            begin_cursor: cursor::encode(&daemon, range.begin),
+            end_cursor: cursor::encode(&daemon, range.position),
+            more,
+        }))
     }
 
-    #[test]
-    fn the_last_ten_lines_unless_told() {
-        let (daemon, mut asked) = asked();
-        let start = |asked: &TailLogRequest| check(daemon, asked).unwrap().start;
-        assert_eq!(start(&asked), Start::TailLines(10));
-        for lines in [0, 1, 100_000] {
-            asked.start = Some(WireStart::TailLines(lines));
-            assert_eq!(start(&asked), Start::TailLines(lines.unsigned_abs()));
-        }
-        asked.start = Some(WireStart::Cursor(cursor::encode(&daemon, 77)));
-        assert_eq!(start(&asked), Start::Position(77));
-        asked.instance = Some(63);
-        assert_eq!(check(daemon, &asked).unwrap().instance, Some(63));
-    }
-
-    #[test]
-    fn all_mistakes_are_told_at_once() {
-        let (daemon, mut asked) = asked();
-        let fields = |asked: &TailLogRequest| match check(daemon, asked) {
-            Err(Error::Invalid(bad)) => bad.into_iter().map(|b| b.field).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
+    async fn clear_log(
+        &self,
+        request: Request<ClearLogRequest>,
+    ) -> Result<Response<ClearLogResponse>, Status> {
+        let (ctx, asked) = open(request)?;
+        let (server, daemon) = self
+            .domain
+            .authorize_log(&ctx, &asked.daemon_id)
+            .await
+            .map_err(to_status)?;
+        let stream = self.stream(server).await.map_err(to_status)?;
+        let noted = self.domain.note_log_clear(&ctx, &asked.daemon_id).await;
+        noted.map_err(to_status)?;
+        let failed = match stream.clear(daemon).await {
+            Ok(()) => return Ok(Response::new(ClearLogResponse {})),
+            Err(ClearFailed::Unknown) => Error::ClearUnknown,
+            Err(ClearFailed::TooMany) => {
+                Error::TooManyViewers("as many logs of its host as may be are being cleared")
+            }
+            Err(ClearFailed::Refused { error, message }) => shown::refusal(&error, message),
         };
-        for lines in [-1, 100_001, i32::MIN] {
-            asked.start = Some(WireStart::TailLines(lines));
-            assert_eq!(fields(&asked), ["tail_lines"]);
-        }
-        for instance in [-1, 64] {
-            asked.instance = Some(instance);
-            assert_eq!(fields(&asked), ["tail_lines", "instance"]);
-        }
-        let other = DaemonId::random().unwrap();
-        asked.start = Some(WireStart::Cursor(cursor::encode(&other, 1)));
-        assert_eq!(fields(&asked), ["cursor", "instance"]);
+        Err(to_status(failed))
     }
 }

@@ -37,6 +37,10 @@ pub(crate) fn to_status(error: Error) -> Status {
             metadata.push(("permission".to_owned(), permission.to_string()));
             error.to_string()
         }
+        Error::ViewerTooSlow { cursor } => {
+            metadata.push(("cursor".to_owned(), cursor.clone()));
+            error.to_string()
+        }
         Error::NotFound(kind) => {
             details.set_resource_info(*kind, "", "", "");
             error.to_string()
@@ -92,7 +96,11 @@ fn code(reason: Reason) -> Code {
         | Reason::OperatorExists
         | Reason::LogUnreadable => Code::FailedPrecondition,
         Reason::NoSuchMethod => Code::Unimplemented,
-        Reason::ServerOffline | Reason::Draining | Reason::DatabaseBusy => Code::Unavailable,
+        Reason::ServerOffline
+        | Reason::Draining
+        | Reason::DatabaseBusy
+        | Reason::ViewerTooSlow
+        | Reason::ClearUnknown => Code::Unavailable,
         Reason::Internal => Code::Internal,
     }
 }

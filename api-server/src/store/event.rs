@@ -11,6 +11,7 @@ use zhylon_shared::id::{DaemonId, EventId, ServerId, TeamId};
 use super::agent::fence;
 use super::row::row;
 use super::{Error, Position, Store, millis, read, transact};
+use crate::access::TeamGrant;
 
 /// Events kept per daemon: months of a quiet one, days of one in a crash loop, and more than a host keeps for us while
 /// we are away (200), so nothing it sends again is forgotten yet. When there are more, the oldest stored go.
@@ -214,6 +215,49 @@ impl Store {
             }
             let told = known.iter().filter_map(|(daemon, known)| known.and(Some(daemon)));
             make_room!(conn, told, now);
+        });
+        Ok(())
+    }
+
+    /// Stores the event of a call that changes nothing else of a daemon of the grant's team.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] without such a daemon.
+    pub(crate) async fn note_event(
+        &self,
+        grant: &TeamGrant,
+        (server, daemon): (ServerId, DaemonId),
+        event: &NewEvent,
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        transact!(self, conn => {
+            let locked = sqlx::query(
+                "UPDATE servers SET revision = revision WHERE id = $1 AND team_id = $2",
+            )
+            .bind(server.to_string())
+            .bind(grant.team().to_string())
+            .execute(&mut *conn)
+            .await?
+            .rows_affected();
+            let there: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM daemons WHERE id = $1 AND server_id = $2 AND deleted_revision IS NULL",
+            )
+            .bind(daemon.to_string())
+            .bind(server.to_string())
+            .fetch_one(&mut *conn)
+            .await?;
+            if locked == 0 || there == 0 {
+                return Err(Error::Gone);
+            }
+            record_event!(conn, Insert {
+                server,
+                daemon,
+                new: event,
+                time: now,
+                now,
+                deleted: false,
+                host: None,
+            });
         });
         Ok(())
     }

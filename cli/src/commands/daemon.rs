@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use pbjson_types::FieldMask;
 use zhylon_proto::daemons::v1::tail_log_request::Start;
 use zhylon_proto::daemons::v1::{
-    CreateDaemonRequest, Daemon, DeleteDaemonRequest, DesiredState, GetDaemonRequest,
-    ListDaemonEventsRequest, ListDaemonsRequest, ListDaemonsResponse, RestartDaemonRequest,
-    RestartPolicy, RestartStrategy, StartDaemonRequest, StopDaemonRequest, StopSignal,
-    TailLogRequest, UpdateDaemonRequest,
+    ClearLogRequest, CreateDaemonRequest, Daemon, DeleteDaemonRequest, DesiredState,
+    GetDaemonRequest, ListDaemonEventsRequest, ListDaemonsRequest, ListDaemonsResponse,
+    RestartDaemonRequest, RestartPolicy, RestartStrategy, StartDaemonRequest, StopDaemonRequest,
+    StopSignal, TailLogRequest, UpdateDaemonRequest,
 };
 use zhylon_shared::id::DaemonId;
+use zhylon_shared::wire::timestamp;
 
 use super::wait::{self, For};
 use super::{PAGE_SIZE, all_pages, logs, missing, print};
@@ -181,10 +182,14 @@ pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Re
             target,
             follow,
             tail_lines,
+            since,
             instance,
         } => {
             let daemon_id = resolve(client, &target).await?;
-            let start = Some(Start::TailLines(tail_lines));
+            let start = Some(match since {
+                Some(time) => Start::Since(timestamp(time)),
+                None => Start::TailLines(tail_lines),
+            });
             logs::tail(
                 client,
                 TailLogRequest {
@@ -195,6 +200,14 @@ pub(crate) async fn run(client: &Client, verb: DaemonVerb, output: Output) -> Re
                 },
             )
             .await
+        }
+        DaemonVerb::ClearLog(target) => {
+            let daemon_id = resolve(client, &target).await?;
+            client
+                .logs()
+                .clear_log(ClearLogRequest { daemon_id })
+                .await?;
+            Ok(())
         }
         DaemonVerb::Events { target, newest } => {
             let request = ListDaemonEventsRequest {

@@ -74,6 +74,10 @@ async fn stream(client: &Client, request: &mut TailLogRequest) -> Result<(), End
             Some(Event::KeepAlive(alive)) => alive.cursor,
             None => continue,
         };
+        if cursor.is_empty() {
+            // Nothing is known yet: ask as before.
+            continue;
+        }
         request.start = Some(Start::Cursor(cursor));
     }
     if request.follow {

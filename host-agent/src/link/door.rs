@@ -51,6 +51,8 @@ pub(super) trait LogSource: Clone + Send + Sync + 'static {
         &self,
         daemon: DaemonId,
     ) -> impl Future<Output = io::Result<Option<Self::Reader>>> + Send;
+    /// Empties a daemon's log file; false if the daemon has no log here.
+    fn clear(&self, daemon: DaemonId) -> impl Future<Output = io::Result<bool>> + Send;
 }
 
 /// One daemon's log by position. What returns `io::Result` may touch a file in a user's home, and so may hang with it.
@@ -59,6 +61,10 @@ pub(super) trait LogRead: Send + 'static {
     fn end(&self) -> u64;
     /// Position from which `lines` whole lines remain until the end (of one instance only, if given).
     fn tail_position(&self, lines: u32, instance: Option<u32>) -> io::Result<u64>;
+    /// Position of the first bytes taken over at `second` (Unix) or later.
+    fn since(&self, second: i64) -> io::Result<u64>;
+    /// Position from which at most this cost (in all, and of each piece besides its bytes) remains until `position`.
+    fn before(&self, position: u64, cost: (u64, u64), instance: Option<u32>) -> io::Result<u64>;
     /// The next item at `position`, at most `max_bytes` of data; `None` when there is nothing yet.
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>>;
     /// Returns once there is something after `position`, or the daemon is forgotten (then false).
@@ -104,6 +110,12 @@ impl LogSource for Logs {
     async fn reader(&self, daemon: DaemonId) -> io::Result<Option<LogReader>> {
         Logs::reader(self, daemon).await
     }
+    async fn clear(&self, daemon: DaemonId) -> io::Result<bool> {
+        if self.file(&daemon).is_none() {
+            return Ok(false);
+        }
+        Logs::clear(self, daemon).await.map(|()| true)
+    }
 }
 
 impl LogRead for LogReader {
@@ -112,6 +124,12 @@ impl LogRead for LogReader {
     }
     fn tail_position(&self, lines: u32, instance: Option<u32>) -> io::Result<u64> {
         LogReader::tail_position(self, lines, instance)
+    }
+    fn since(&self, second: i64) -> io::Result<u64> {
+        LogReader::since(self, second)
+    }
+    fn before(&self, position: u64, cost: (u64, u64), instance: Option<u32>) -> io::Result<u64> {
+        LogReader::before(self, position, cost, instance)
     }
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {
         LogReader::next(self, position, max_bytes)

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
@@ -16,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use zhylon_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zhylon_proto::agent::v1::{
-    LogEnd, LogHello, LogSubscribe, StreamLogsRequest, StreamLogsResponse, stream_logs_request,
-    stream_logs_response,
+    LogClear, LogCleared, LogEnd, LogHello, LogSubscribe, StreamLogsRequest, StreamLogsResponse,
+    stream_logs_request, stream_logs_response,
 };
 
 use super::backoff::Backoff;
@@ -31,6 +32,8 @@ use super::subscription::{self, Credit};
 pub(super) const SUBSCRIPTIONS_MAX: usize = 256;
 /// Frames on their way to the transport, at most 64 KiB each. When full, senders wait in line.
 pub(super) const OUTGOING: usize = 4;
+/// Logs being cleared at once for the api-server. It asks one by one, and a home that hangs holds each for seconds.
+const CLEARS_MAX: usize = 8;
 /// Most reads of log files at once, over all sessions. A home that hangs holds the threads of its readers for as long
 /// as it hangs; this many are fewer than the link's runtime has for what may block (16), so that looking up the
 /// api-server's name goes on. When all are taken, logs wait and nothing else does.
@@ -94,6 +97,7 @@ pub(super) async fn serve<L: LogSource>(
         outgoing,
         tasks: JoinSet::new(),
         by_id: HashMap::new(),
+        clears: JoinSet::new(),
     };
     loop {
         let response = tokio::select! {
@@ -110,6 +114,7 @@ pub(super) async fn serve<L: LogSource>(
                 running.by_id.retain(|_, one| one.task.id() != task);
                 continue;
             }
+            Some(_) = running.clears.join_next() => continue,
             response = incoming.next() => response,
         };
         let frame = match response {
@@ -129,6 +134,7 @@ pub(super) async fn serve<L: LogSource>(
                     one.task.abort();
                 }
             }
+            Some(stream_logs_response::Frame::Clear(ask)) => running.clear(ask).await,
             // Of a newer protocol.
             None => {}
         }
@@ -141,6 +147,7 @@ struct Running<L> {
     outgoing: mpsc::Sender<StreamLogsRequest>,
     tasks: JoinSet<()>,
     by_id: HashMap<u64, One>,
+    clears: JoinSet<()>,
 }
 
 struct One {
@@ -149,6 +156,29 @@ struct One {
 }
 
 impl<L: LogSource> Running<L> {
+    async fn clear(&mut self, ask: LogClear) {
+        let request_id = ask.request_id;
+        if self.clears.len() >= CLEARS_MAX {
+            let message = format!("{CLEARS_MAX} logs of this host are being cleared");
+            let refused = cleared(request_id, "TOO_MANY_REQUESTS", message);
+            // Waits like any sender.
+            let _ = self.outgoing.send(refused).await;
+            return;
+        }
+        let (logs, outgoing) = (self.room.logs.clone(), self.outgoing.clone());
+        self.clears.spawn(async move {
+            let (error, message) = match clear(&logs, &ask).await {
+                Ok(true) => ("", String::new()),
+                Ok(false) => (
+                    "UNKNOWN_DAEMON",
+                    format!("{} has no log on this host", ask.daemon_id),
+                ),
+                Err(error) => ("LOG_UNREADABLE", error.to_string()),
+            };
+            let _ = outgoing.send(cleared(request_id, error, message)).await;
+        });
+    }
+
     async fn subscribe(&mut self, ask: LogSubscribe) {
         let id = ask.subscription_id;
         // A name that is given again names the new one.
@@ -163,6 +193,7 @@ impl<L: LogSource> Running<L> {
                 subscription_id: id,
                 error: "TOO_MANY_SUBSCRIPTIONS".to_owned(),
                 message,
+                ..LogEnd::default()
             };
             // Waits like any sender; nothing is read from a peer that reads nothing.
             let _ = (self
@@ -181,6 +212,24 @@ impl<L: LogSource> Running<L> {
         let task = self.tasks.spawn(subscription);
         self.by_id.insert(id, One { task, credit });
     }
+}
+
+async fn clear(logs: &impl LogSource, ask: &LogClear) -> std::io::Result<bool> {
+    let Ok(daemon) = ask.daemon_id.parse() else {
+        return Ok(false);
+    };
+    let deadline = Duration::from_millis(ask.deadline_ms.into());
+    let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let done = tokio::time::timeout(deadline, logs.clear(daemon)).await;
+    done.unwrap_or_else(|_| Err(late()))
+}
+
+fn cleared(request_id: u64, error: &str, message: String) -> StreamLogsRequest {
+    request(stream_logs_request::Frame::Cleared(LogCleared {
+        request_id,
+        error: error.to_owned(),
+        message,
+    }))
 }
 
 #[cfg(test)]

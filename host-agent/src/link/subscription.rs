@@ -3,6 +3,7 @@
 
 mod credit;
 mod read;
+mod span;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use zhylon_proto::agent::v1::{
-    LogCaughtUp, LogData, LogEnd, LogMissing, LogSubscribe, StreamLogsRequest, log_subscribe,
-    stream_logs_request,
+    LogCaughtUp, LogData, LogEnd, LogMissing, LogSubscribe, StreamLogsRequest, stream_logs_request,
 };
 use zhylon_shared::id::DaemonId;
 
@@ -20,7 +20,10 @@ use super::log_stream::{LogRoom, request};
 use crate::logs::LogItem;
 pub(super) use credit::Credit;
 use read::{batch, off_thread};
+use span::{Span, start};
 
+/// What every piece of data costs in a range besides its bytes: so that one is bounded in pieces, too.
+pub(super) const PIECE_COST: u64 = 64;
 /// Most bytes of one chunk, and of what one subscription holds at once.
 const CHUNK_MAX: usize = 64 * 1024;
 /// How often a viewer of one instance is told how far the others' lines have come.
@@ -51,7 +54,15 @@ impl Cut {
 
 /// Whether the stream to the server still stands.
 enum Ended {
-    All,
+    /// Everything asked for was sent.
+    All {
+        /// Where it began.
+        begin: u64,
+        /// Where it ended.
+        position: u64,
+        /// The end of the log then.
+        log_end: u64,
+    },
     StreamClosed,
 }
 
@@ -62,17 +73,19 @@ pub(super) async fn run<L: LogSource>(
     credit: Arc<Credit>,
     outgoing: mpsc::Sender<StreamLogsRequest>,
 ) {
-    let subscription_id = ask.subscription_id;
-    let (error, message) = match subscribe(&room, ask, credit, &outgoing).await {
-        Ok(Ended::All) => ("", String::new()),
+    let mut end = LogEnd {
+        subscription_id: ask.subscription_id,
+        ..LogEnd::default()
+    };
+    match subscribe(&room, ask, credit, &outgoing).await {
         Ok(Ended::StreamClosed) => return,
-        Err(cut) => (cut.error, cut.message),
-    };
-    let end = LogEnd {
-        subscription_id,
-        error: error.to_owned(),
-        message,
-    };
+        Ok(Ended::All {
+            begin,
+            position,
+            log_end,
+        }) => (end.begin, end.position, end.log_end) = (begin, position, log_end),
+        Err(cut) => (end.error, end.message) = (cut.error.to_owned(), cut.message),
+    }
     let _ = (outgoing.send(request(stream_logs_request::Frame::End(end)))).await;
 }
 
@@ -87,13 +100,12 @@ async fn subscribe<L: LogSource>(
     let reader = (room.logs.reader(daemon).await)
         .map_err(Cut::unreadable)?
         .ok_or_else(unknown)?;
-    let (reader, position) = start(room, reader, &ask).await?;
+    let (reader, span) = start(room, reader, &ask).await?;
     let viewer = Viewer {
         room,
-        // What is written while it is read is not asked for.
-        until: (!ask.follow).then(|| reader.end()),
         reader,
-        position,
+        position: span.begin(),
+        span,
         id: ask.subscription_id,
         instance: ask.instance,
         credit,
@@ -102,27 +114,6 @@ async fn subscribe<L: LogSource>(
         told: Instant::now(),
     };
     viewer.run().await
-}
-
-async fn start<L: LogSource>(
-    room: &LogRoom<L>,
-    reader: L::Reader,
-    ask: &LogSubscribe,
-) -> Result<(L::Reader, u64), Cut> {
-    let (lines, instance) = match ask.start {
-        // A place that is not there yet, after a host lost the end of a log: go on from what there is.
-        Some(log_subscribe::Start::Position(position)) => {
-            let end = reader.end();
-            return Ok((reader, position.min(end)));
-        }
-        Some(log_subscribe::Start::TailLines(lines)) => (lines, ask.instance),
-        None => (0, ask.instance),
-    };
-    let (reader, position) = off_thread(room, reader, move |reader| {
-        reader.tail_position(lines, instance)
-    })
-    .await?;
-    Ok((reader, position))
 }
 
 /// What happened since the viewer was last told that it has everything.
@@ -140,7 +131,7 @@ struct Viewer<'a, L: LogSource> {
     room: &'a LogRoom<L>,
     reader: L::Reader,
     position: u64,
-    until: Option<u64>,
+    span: Span,
     id: u64,
     instance: Option<u32>,
     credit: Arc<Credit>,
@@ -154,9 +145,13 @@ impl<L: LogSource> Viewer<'_, L> {
         let mut woken = false;
         loop {
             let mut items = Vec::new();
-            let more = self.position < self.until.unwrap_or(u64::MAX).min(self.reader.end());
+            if self.span.is_used_up(self.position) {
+                return Ok(self.all());
+            }
+            let more = self.position < self.span.until().min(self.reader.end());
             if more {
-                let allowed = self.credit.available(CHUNK_MAX).await;
+                let most = self.span.most(self.position, CHUNK_MAX);
+                let allowed = self.credit.available(most).await;
                 let position = self.position;
                 let read = off_thread(self.room, self.reader, move |reader| {
                     batch(reader, position, allowed)
@@ -194,9 +189,11 @@ impl<L: LogSource> Viewer<'_, L> {
             } => {
                 self.position = next_position;
                 if self.instance.is_some_and(|only| only != instance) {
+                    self.span.pass_over(data.len());
                     self.news = self.news.max(News::Skipped);
                     return true;
                 }
+                self.span.spend(data.len());
                 self.credit.spend(data.len());
                 stream_logs_request::Frame::Data(LogData {
                     subscription_id: self.id,
@@ -212,11 +209,14 @@ impl<L: LogSource> Viewer<'_, L> {
                 bytes,
                 reason,
             } => {
-                self.position = next_position;
+                // One that goes on behind what was asked for is the next one's to tell.
+                let beyond = next_position.saturating_sub(self.span.until());
+                self.position = next_position - beyond;
+                self.span.spend(0);
                 stream_logs_request::Frame::Missing(LogMissing {
                     subscription_id: self.id,
-                    next_position,
-                    bytes,
+                    next_position: self.position,
+                    bytes: bytes - beyond,
                     reason: reason.into(),
                 })
             }
@@ -228,11 +228,12 @@ impl<L: LogSource> Viewer<'_, L> {
     /// Everything there is was passed on: says so once, then waits for more. `Some` when there will be no more. `tried`:
     /// whether a read has just found nothing although there should be something.
     async fn at_end(&mut self, tried: bool) -> Result<Option<Ended>, Cut> {
-        if (self.news == News::Sent || self.until.is_some()) && !self.tell().await {
+        let bounded = self.span.is_bounded();
+        if (self.news == News::Sent || bounded) && !self.tell().await {
             return Ok(Some(Ended::StreamClosed));
         }
-        if self.until.is_some() {
-            return Ok(Some(Ended::All));
+        if bounded {
+            return Ok(Some(self.all()));
         }
         loop {
             tokio::select! {
@@ -250,6 +251,14 @@ impl<L: LogSource> Viewer<'_, L> {
                     }
                 }
             }
+        }
+    }
+
+    fn all(&self) -> Ended {
+        Ended::All {
+            begin: self.span.begin(),
+            position: self.position,
+            log_end: self.reader.end(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reading one daemon's log by position: strictly what the index lists. Every reader reads the file for itself, so a slow one
 //! slows nobody, and none slows the writer.
 
+mod search;
 mod tail;
 
 use std::fs::File;
@@ -73,6 +74,28 @@ impl LogReader {
     /// When the log cannot be read, or its index is damaged.
     pub(crate) fn tail_position(&self, lines: u32, instance: Option<u32>) -> io::Result<u64> {
         self.view().tail_position(lines, instance)
+    }
+
+    /// Position of the first bytes taken over at `second` (Unix) or later, by the host's clock; the end where there are none.
+    ///
+    /// # Errors
+    /// As [`Self::tail_position`].
+    pub(crate) fn since(&self, second: i64) -> io::Result<u64> {
+        self.view().since(second)
+    }
+
+    /// Position from which at most `cost` remain until `position`, in whole lines where there is one (of one instance only,
+    /// if given). Each piece costs its bytes and `per_piece`.
+    ///
+    /// # Errors
+    /// As [`Self::tail_position`].
+    pub(crate) fn before(
+        &self,
+        position: u64,
+        (cost, per_piece): (u64, u64),
+        instance: Option<u32>,
+    ) -> io::Result<u64> {
+        self.view().before(position, (cost, per_piece), instance)
     }
 
     /// The last `bytes` bytes of the log (at most 1 MiB), for `supervisorctl tail`. Missing ones are skipped.

@@ -95,7 +95,7 @@ impl Session<'_> {
         match self.fetch(log, bytes) {
             Ok(mut bytes) => {
                 bytes.push(b'\n');
-                Ok(self.out.write_all(&bytes)?)
+                Ok(self.out.write_all(&self.shown(bytes))?)
             }
             Err(error) => {
                 let why = match error.code() {
@@ -182,9 +182,19 @@ impl Session<'_> {
         let Ok(Some(chunk)) = connection.chunk() else {
             return Ok(false);
         };
-        self.out.write_all(&chunk)?;
+        let shown = self.shown(chunk);
+        self.out.write_all(&shown)?;
         self.out.flush()?;
         Ok(true)
+    }
+
+    /// Log bytes as they are to a pipe or a file; to a terminal with control characters made visible: what a daemon writes
+    /// must not steer the reader's terminal.
+    fn shown(&self, log: Vec<u8>) -> Vec<u8> {
+        match self.to_terminal {
+            true => visible(&log),
+            false => log,
+        }
     }
 
     /// A connection on which a log comes; `None`, and a word about it, where there is none.
@@ -238,6 +248,42 @@ pub(super) fn wait(waited_for: &mut [PollFd<'_>]) -> Result<(), Stop> {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+    }
+}
+
+/// Control characters as `\x1b`; line ends and tabs stay; C1 controls and what is not UTF-8 too.
+fn visible(raw: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(raw.len());
+    for chunk in raw.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => shown.push(c as u8),
+                c if c.is_control() => shown.extend(format!("\\x{:02x}", u32::from(c)).bytes()),
+                c => shown.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.extend(format!("\\x{byte:02x}").bytes());
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn no_escape_of_a_daemon_reaches_a_terminal() {
+        let shown = visible("ä\x1b]0;x\x07\tb\r\n\u{9b}".as_bytes());
+        assert_eq!(
+            String::from_utf8(shown).unwrap(),
+            "ä\\x1b]0;x\\x07\tb\\x0d\n\\x9b"
+        );
+        for byte in 0..=255u8 {
+            let harmless = |b: &u8| *b == b'\n' || *b == b'\t' || (*b >= 0x20 && *b != 0x7f);
+            assert!(visible(&[byte]).iter().all(harmless), "{byte}");
         }
     }
 }

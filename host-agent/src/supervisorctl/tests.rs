@@ -174,6 +174,7 @@ fn session(socket: PathBuf, out: &mut dyn Write) -> (Session<'_>, UnixStream) {
         beside: Rc::new(Beside::new(None)),
         lines: Lines::new(std::io::pipe().unwrap().0.into()),
         terminal: false,
+        to_terminal: false,
         interactive: false,
         history: None,
         interrupts: Some(interrupts),

@@ -88,7 +88,7 @@ fn prove(args: &Prove, own: std::io::Result<PathBuf>) -> Result<std::io::Result<
     let soak_args = &args.soak;
     let name = &soak_args.promise;
     let promise = Promise::named(name)
-        .with_context(|| format!("--promise {name}: known are P1, P2, P3, P4, P5 and P16"))?;
+        .with_context(|| format!("--promise {name}: known are P1, P2, P3, P4, P5, P10 and P16"))?;
     let programs = Programs {
         agent: args.programs.join("host-agent"),
         daemon: own?,

@@ -21,6 +21,9 @@ use crate::up::steps;
 /// Most instances of one daemon.
 const PROCESSES_MAX: usize = 64;
 
+/// A channel as the owner of the first team.
+pub(crate) type Caller = Service;
+
 /// A running system; stopped when dropped.
 pub(crate) struct System {
     layout: Layout,

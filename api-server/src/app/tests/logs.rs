@@ -2,6 +2,7 @@
 //! few: on a busy machine a test may take longer than three of the usual ones.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,11 @@ use super::house::{Agent, House, Link, SOON, hello};
 struct Host {
     lines: Mutex<u64>,
     grown: Notify,
+    /// Of each feed that is open.
     credit_left: Mutex<BTreeMap<u64, u64>>,
+    /// Feeds that were ever asked for.
+    feeds: AtomicUsize,
+    cleared: Mutex<Vec<String>>,
 }
 
 const LINE: u64 = 100;
@@ -37,6 +42,8 @@ impl Host {
             lines: Mutex::new(0),
             grown: Notify::new(),
             credit_left: Mutex::default(),
+            feeds: AtomicUsize::new(0),
+            cleared: Mutex::default(),
         })
     }
 
@@ -70,18 +77,10 @@ async fn serve_logs(host: Arc<Host>, mut link: Link, session_epoch: i64) {
             if count == 0 {
                 continue;
             }
-            let data: String = (*next..*next + count).map(line).collect();
             *next += count;
-            *credit -= data.len() as u64;
+            *credit -= count * LINE;
             sent = true;
-            let data = LogUp::Data(LogData {
-                subscription_id: *id,
-                next_position: *next * LINE,
-                instance: 0,
-                time: 1_800_000_000,
-                data: data.into(),
-                partial: false,
-            });
+            let data = data(*id, *next - count, *next);
             if up
                 .send(StreamLogsRequest { frame: Some(data) })
                 .await
@@ -100,12 +99,61 @@ async fn serve_logs(host: Arc<Host>, mut link: Link, session_epoch: i64) {
         };
         match order.ok().flatten().and_then(|order| order.frame) {
             Some(LogDown::Subscribe(asked)) => {
+                let id = asked.subscription_id;
                 let end = *host.lines.lock().unwrap();
-                let next = match asked.start.unwrap() {
-                    Start::Position(position) => position / LINE,
-                    Start::TailLines(lines) => end.saturating_sub(lines.into()),
+                let most = asked.limit_bytes / (LINE + 64);
+                let (next, last) = match asked.start.unwrap() {
+                    Start::Position(position) => (position / LINE, end),
+                    Start::TailLines(lines) => (end.saturating_sub(lines.into()), end),
+                    Start::Since(_) => (0, end),
+                    Start::Before(position) => {
+                        let last = end.min(position / LINE);
+                        (last.saturating_sub(most), last)
+                    }
                 };
-                open.insert(asked.subscription_id, (next, asked.credit_bytes));
+                if asked.follow {
+                    host.feeds.fetch_add(1, Ordering::SeqCst);
+                    open.insert(id, (next, asked.credit_bytes));
+                    continue;
+                }
+                let last = last.min(next + most);
+                for from in (next..last).step_by(200) {
+                    let data = data(id, from, last.min(from + 200));
+                    if up
+                        .send(StreamLogsRequest { frame: Some(data) })
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                let ended = LogUp::End(LogEnd {
+                    subscription_id: id,
+                    begin: next * LINE,
+                    position: last * LINE,
+                    log_end: end * LINE,
+                    ..LogEnd::default()
+                });
+                if up
+                    .send(StreamLogsRequest { frame: Some(ended) })
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Some(LogDown::Clear(asked)) => {
+                host.cleared.lock().unwrap().push(asked.daemon_id);
+                let cleared = LogUp::Cleared(LogCleared {
+                    request_id: asked.request_id,
+                    ..LogCleared::default()
+                });
+                let told = StreamLogsRequest {
+                    frame: Some(cleared),
+                };
+                if up.send(told).await.is_err() {
+                    return;
+                }
             }
             Some(LogDown::Credit(more)) => {
                 if let Some((_, credit)) = open.get_mut(&more.subscription_id) {
@@ -118,6 +166,18 @@ async fn serve_logs(host: Arc<Host>, mut link: Link, session_epoch: i64) {
             None => return,
         }
     }
+}
+
+fn data(subscription_id: u64, from: u64, next: u64) -> LogUp {
+    let data: String = (from..next).map(line).collect();
+    LogUp::Data(LogData {
+        subscription_id,
+        next_position: next * LINE,
+        instance: 0,
+        time: 1_800_000_000,
+        data: data.into(),
+        partial: false,
+    })
 }
 
 async fn online(agent: &Agent, host: &Arc<Host>) -> JoinHandle<()> {
@@ -160,7 +220,7 @@ async fn read_all(stream: &mut Streaming<api::TailLogResponse>, from: u64, until
     assert_eq!(next, until);
 }
 
-/// Waits until the agent has this many subscriptions.
+/// Waits until the agent serves this many feeds.
 async fn subscribed(host: &Host, count: usize) {
     let end = Instant::now() + SOON;
     while host.credit_left.lock().unwrap().len() != count {
@@ -169,6 +229,15 @@ async fn subscribed(host: &Host, count: usize) {
             "{:?}",
             host.credit_left.lock().unwrap()
         );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the agent was asked for this many feeds.
+async fn feeds(host: &Host, count: usize) {
+    let end = Instant::now() + SOON;
+    while host.feeds.load(Ordering::SeqCst) < count {
+        assert!(Instant::now() < end, "no new feed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -207,16 +276,24 @@ async fn of_a_hundred_viewers_one_never_reads_and_the_others_get_every_line() {
     for _ in 0..99 {
         readers.push(tail(&house, &daemon).await);
     }
-    subscribed(&host, 100).await;
-    host.write(LINES);
     let all = readers.into_iter().map(|mut stream| {
-        tokio::spawn(async move { read_all(&mut stream, BEFORE, BEFORE + LINES).await })
+        let host = Arc::clone(&host);
+        tokio::spawn(async move {
+            read_all(&mut stream, BEFORE, BEFORE + LINES).await;
+            // One for all of them, and the one that stood still is in it.
+            assert_eq!(host.credit_left.lock().unwrap().len(), 1);
+            stream
+        })
     });
-    for reader in all.collect::<Vec<_>>() {
-        reader.await.unwrap();
+    let all = all.collect::<Vec<_>>();
+    feeds(&host, 2).await;
+    host.write(LINES);
+    let mut read = Vec::new();
+    for reader in all {
+        read.push(reader.await.unwrap());
     }
-    let left = host.credit_left.lock().unwrap()[&1];
-    assert!(left < LINE, "{left}");
+    assert_eq!(host.feeds.load(Ordering::SeqCst), 2);
+    drop(read);
     drop(idle);
     subscribed(&host, 0).await;
     house.stop().await;
@@ -273,6 +350,114 @@ async fn without_its_agent_a_log_is_offline_at_once() {
     assert!(refused.get_details_retry_info().is_some());
     assert!(begun.elapsed() < Duration::from_secs(1));
     house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_go_both_ways_and_lead_into_the_stream() {
+    let house = House::with_heartbeat(60_000).await;
+    let server = house.create_server("one").await;
+    let daemon = house.create_daemon(server, "/bin/x").await.id;
+    let host = Host::new();
+    host.write(1000);
+    let served = online(&house.enroll(server).await, &host).await;
+    let read = async |cursor: Option<String>, direction: api::ReadLogDirection| {
+        let asked = api::ReadLogRequest {
+            daemon_id: daemon.clone(),
+            start: cursor.map(api::read_log_request::Start::Cursor),
+            direction: direction.into(),
+            max_bytes: 20_000,
+            instance: None,
+        };
+        let page = house.logs().read_log(house.call(asked)).await;
+        let page = page.unwrap().into_inner();
+        let text: String = (page.pieces.iter())
+            .map(|piece| match piece.piece.as_ref().unwrap() {
+                api::log_piece::Piece::Chunk(chunk) => {
+                    String::from_utf8(chunk.data.to_vec()).unwrap()
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(text.len() <= 20_000);
+        (text, page)
+    };
+    let whole: String = (0..1000).map(line).collect();
+    let (mut forth, mut cursor) = (String::new(), None);
+    loop {
+        let (text, page) = read(cursor, api::ReadLogDirection::Forwards).await;
+        forth += &text;
+        cursor = Some(page.end_cursor);
+        if !page.more {
+            break;
+        }
+    }
+    assert!(forth == whole, "{} bytes", forth.len());
+    let at_end = cursor.clone();
+    let (mut back, mut pages, mut cursor) = (String::new(), 0, None);
+    loop {
+        let (text, page) = read(cursor, api::ReadLogDirection::Backwards).await;
+        back = text + &back;
+        (cursor, pages) = (Some(page.begin_cursor), pages + 1);
+        if !page.more {
+            break;
+        }
+    }
+    assert!(back == whole && pages >= 5, "{} bytes", back.len());
+    let asked = api::TailLogRequest {
+        daemon_id: daemon.clone(),
+        start: at_end.map(api::tail_log_request::Start::Cursor),
+        follow: true,
+        ..api::TailLogRequest::default()
+    };
+    let stream = house.logs().tail_log(house.call(asked)).await;
+    let mut stream = stream.unwrap().into_inner();
+    host.write(5);
+    read_all(&mut stream, 1000, 1005).await;
+    drop(stream);
+    house.stop().await;
+    served.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clear_stands_among_the_events_with_who_asked() {
+    let house = House::with_heartbeat(60_000).await;
+    let server = house.create_server("one").await;
+    let daemon = house.create_daemon(server, "/bin/x").await.id;
+    let host = Host::new();
+    let clear = async || {
+        let asked = api::ClearLogRequest {
+            daemon_id: daemon.clone(),
+        };
+        house.logs().clear_log(house.call(asked)).await
+    };
+    let events = async || {
+        let asked = api::ListDaemonEventsRequest {
+            daemon_id: daemon.clone(),
+            ..Default::default()
+        };
+        let listed = house.daemons().list_daemon_events(house.call(asked)).await;
+        listed.unwrap().into_inner().events
+    };
+    use tonic_types::StatusExt as _;
+    let offline = clear().await.unwrap_err();
+    let reason = offline.get_details_error_info().unwrap().reason;
+    assert_eq!(reason, "SERVER_OFFLINE");
+    assert_eq!(
+        events().await.len(),
+        1,
+        "what was not asked of a host is no event"
+    );
+    let served = online(&house.enroll(server).await, &host).await;
+    clear().await.unwrap();
+    assert_eq!(*host.cleared.lock().unwrap(), std::slice::from_ref(&daemon));
+    let events = events().await;
+    let newest = &events[0];
+    assert_eq!(newest.r#type(), api::DaemonEventType::LogClearRequested);
+    assert_eq!(newest.source(), api::DaemonEventSource::Api);
+    assert!(!newest.user_id.is_empty() && !newest.token_id.is_empty() && !newest.by.is_empty());
+    assert_eq!(events.len(), 2);
+    house.stop().await;
+    served.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zhylon_shared::id::DaemonId;
+
 use super::LogRequest;
 
 /// One thing to tell an agent about its subscription `id`.
@@ -16,6 +18,8 @@ pub(crate) enum Order {
         request: LogRequest,
         /// How many bytes of data may be sent at first.
         credit: u64,
+        /// What a range may cost; 0 for a feed.
+        limit: u64,
     },
     /// So many bytes more.
     Credit {
@@ -29,19 +33,48 @@ pub(crate) enum Order {
         /// The subscription.
         id: u64,
     },
+    /// Empty this log.
+    Clear {
+        /// Names the request.
+        id: u64,
+        /// The daemon.
+        daemon: DaemonId,
+    },
 }
 
 /// The orders of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    subscribe: BTreeMap<u64, (LogRequest, u64)>,
+    subscribe: BTreeMap<u64, Asked>,
     credit: BTreeMap<u64, u64>,
     unsubscribe: BTreeSet<u64>,
+    clear: BTreeMap<u64, DaemonId>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    request: LogRequest,
+    credit: u64,
+    limit: u64,
 }
 
 impl Orders {
-    pub(super) fn subscribe(&mut self, id: u64, request: LogRequest, credit: u64) {
-        self.subscribe.insert(id, (request, credit));
+    pub(super) fn subscribe(&mut self, id: u64, request: LogRequest, credit: u64, limit: u64) {
+        let asked = Asked {
+            request,
+            credit,
+            limit,
+        };
+        self.subscribe.insert(id, asked);
+    }
+
+    pub(super) fn clear(&mut self, id: u64, daemon: DaemonId) {
+        self.clear.insert(id, daemon);
+    }
+
+    /// Whoever asked waits no more.
+    pub(super) fn forget_clear(&mut self, id: u64) {
+        self.clear.remove(&id);
     }
 
     pub(super) fn credit(&mut self, id: u64, bytes: u64) {
@@ -61,11 +94,15 @@ impl Orders {
         if let Some(id) = self.unsubscribe.pop_first() {
             return Some(Order::Unsubscribe { id });
         }
-        if let Some((id, (request, credit))) = self.subscribe.pop_first() {
+        if let Some((id, daemon)) = self.clear.pop_first() {
+            return Some(Order::Clear { id, daemon });
+        }
+        if let Some((id, asked)) = self.subscribe.pop_first() {
             return Some(Order::Subscribe {
                 id,
-                request,
-                credit,
+                request: asked.request,
+                credit: asked.credit,
+                limit: asked.limit,
             });
         }
         let (id, bytes) = self.credit.pop_first()?;
@@ -79,6 +116,6 @@ impl Orders {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.subscribe.len() + self.credit.len() + self.unsubscribe.len()
+        self.subscribe.len() + self.credit.len() + self.unsubscribe.len() + self.clear.len()
     }
 }

@@ -1,16 +1,17 @@
 //! One viewer: subscribes, hands on, and subscribes again where it was when the agent's stream broke.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use zhylon_proto::daemons::v1::log_piece::Piece;
 use zhylon_proto::daemons::v1::tail_log_response::Event;
-use zhylon_proto::daemons::v1::{LogChunk, LogGap, LogKeepAlive, TailLogResponse};
+use zhylon_proto::daemons::v1::{LogKeepAlive, TailLogResponse};
 use zhylon_shared::cursor;
 use zhylon_shared::id::ServerId;
-use zhylon_shared::wire::timestamp;
 
+use super::{FIRST_WAIT, PAUSE, UNKNOWN_WAIT, shown};
 use crate::bus::log_broker::{
     LogBroker, LogEvent, LogRequest, LogSubscription, NoSubscription, Start,
 };
@@ -19,17 +20,15 @@ use crate::domain::{Ctx, Domain, Error};
 
 /// A sign of life on a quiet stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Longest wait at the call for the log stream of an agent that has just connected.
-const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for an agent that went while somebody was watching: as long as its server reads RECONNECTING, and its
 /// first tries after that.
 const RETURN_WAIT: Duration = Duration::from_secs(70);
-/// Longest wait until a host knows a daemon that was created a moment ago.
-const UNKNOWN_WAIT: Duration = Duration::from_secs(15);
-/// Rest between two questions about something that is not there yet.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How often a viewer's rights are looked at even when no hint comes.
-const RIGHTS_INTERVAL: Duration = Duration::from_secs(30);
+/// A revoked token or an ended membership ends a stream within five seconds.
+const RIGHTS_INTERVAL: Duration = Duration::from_secs(4);
+/// Longest pause of a viewer that has fallen out of the feed. After a longer one it is told so, with its cursor: a window
+/// that somebody left open long ago is no reason to read gigabytes of history.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// A viewer's stream.
 pub(super) struct Tail {
@@ -50,6 +49,8 @@ pub(super) struct Tail {
     not_before: Instant,
     keep_alive: Instant,
     rights: Instant,
+    /// When the client last took something.
+    taken: Instant,
 }
 
 impl Tail {
@@ -77,6 +78,7 @@ impl Tail {
             not_before: now,
             keep_alive: now + KEEP_ALIVE,
             rights: now + RIGHTS_INTERVAL,
+            taken: now,
         }
     }
 
@@ -100,8 +102,19 @@ impl Tail {
         }
     }
 
-    /// The next event; `None` when everything asked for was sent.
+    /// The next event; `None` when everything asked for was sent. Not called while the client takes nothing.
     pub(super) async fn next(&mut self) -> Result<Option<TailLogResponse>, Error> {
+        let stalled = self.taken.elapsed() >= STALLED;
+        if stalled
+            && self
+                .subscription
+                .as_ref()
+                .is_some_and(LogSubscription::is_outrun)
+        {
+            let cursor = self.place().map(|place| self.cursor(place));
+            let cursor = cursor.unwrap_or_default();
+            return Err(Error::ViewerTooSlow { cursor });
+        }
         loop {
             if self.subscription.is_none() && self.not_before <= Instant::now() {
                 self.attached.mark_unchanged();
@@ -127,10 +140,8 @@ impl Tail {
                     Taken::End => return Ok(None),
                 },
                 Woken::Quiet => {
-                    let cursor = match self.request.start {
-                        Start::Position(position) => self.cursor(position),
-                        Start::TailLines(_) => String::new(),
-                    };
+                    let cursor = self.place().map(|place| self.cursor(place));
+                    let cursor = cursor.unwrap_or_default();
                     return Ok(Some(self.send(Event::KeepAlive(LogKeepAlive { cursor }))));
                 }
                 Woken::Draining => return Err(Error::Draining),
@@ -145,34 +156,13 @@ impl Tail {
 
     fn take(&mut self, event: LogEvent) -> Result<Taken, Error> {
         Ok(match event {
-            LogEvent::Chunk {
-                next_position,
-                instance,
-                time,
-                data,
-                partial,
-            } => {
+            LogEvent::Chunk { next_position, .. } | LogEvent::Gap { next_position, .. } => {
                 self.request.start = Start::Position(next_position);
-                let time = UNIX_EPOCH + Duration::from_secs(time.max(0).cast_unsigned());
-                Taken::Send(Event::Chunk(LogChunk {
-                    cursor: self.cursor(next_position),
-                    instance: instance.cast_signed(),
-                    time: Some(timestamp(time)),
-                    data,
-                    partial,
-                }))
-            }
-            LogEvent::Gap {
-                next_position,
-                bytes,
-                reason,
-            } => {
-                self.request.start = Start::Position(next_position);
-                Taken::Send(Event::Gap(LogGap {
-                    cursor: self.cursor(next_position),
-                    bytes: bytes.cast_signed(),
-                    reason,
-                }))
+                match shown::piece(&self.request.daemon, event).and_then(|piece| piece.piece) {
+                    Some(Piece::Chunk(chunk)) => Taken::Send(Event::Chunk(chunk)),
+                    Some(Piece::Gap(gap)) => Taken::Send(Event::Gap(gap)),
+                    None => Taken::Nothing,
+                }
             }
             LogEvent::CaughtUp { position } => {
                 self.request.start = Start::Position(position);
@@ -186,19 +176,15 @@ impl Tail {
                 self.return_by = Instant::now() + RETURN_WAIT;
                 Taken::Nothing
             }
-            LogEvent::End { error, message } => match error.as_str() {
+            LogEvent::End { error, message, .. } => match error.as_str() {
                 "" => Taken::End,
-                "DELETED" => return Err(Error::NotFound("daemon")),
                 // Its configuration is still on its way.
                 "UNKNOWN_DAEMON" if self.may_become_known() => {
                     self.subscription = None;
                     self.not_before = Instant::now() + PAUSE;
                     Taken::Nothing
                 }
-                "TOO_MANY_SUBSCRIPTIONS" => {
-                    return Err(Error::TooManyViewers("its host serves no more viewers"));
-                }
-                _ => return Err(Error::LogUnreadable(message)),
+                error => return Err(shown::refusal(error, message)),
             },
         })
     }
@@ -224,6 +210,18 @@ impl Tail {
         Ok(())
     }
 
+    /// Where the viewer is, as far as that is known.
+    fn place(&self) -> Option<u64> {
+        let subscribed = self
+            .subscription
+            .as_ref()
+            .and_then(LogSubscription::position);
+        subscribed.or(match self.request.start {
+            Start::Position(position) => Some(position),
+            _ => None,
+        })
+    }
+
     fn connection(&self) -> Connection {
         self.domain.bus().presence().state(self.server, true)
     }
@@ -241,6 +239,7 @@ impl Tail {
 
     fn send(&mut self, event: Event) -> TailLogResponse {
         self.keep_alive = Instant::now() + KEEP_ALIVE;
+        self.taken = Instant::now();
         TailLogResponse { event: Some(event) }
     }
 

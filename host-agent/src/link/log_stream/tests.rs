@@ -51,6 +51,7 @@ impl Server {
             follow: true,
             instance: None,
             credit_bytes: PLENTY,
+            limit_bytes: 0,
         };
         change(&mut ask);
         self.say(stream_logs_response::Frame::Subscribe(ask)).await;
@@ -331,4 +332,109 @@ async fn a_home_that_hangs_delays_only_its_own_viewers() {
     assert!(began.elapsed() < HANG / 2, "{:?}", began.elapsed());
     drop(release);
     assert_eq!(server.data().await.data.as_ref(), b"late\n");
+}
+
+#[tokio::test]
+async fn a_range_ends_and_says_where_it_was() {
+    let logs = FakeLogs::default();
+    let log = logs.add(1);
+    for n in 0..100 {
+        log.write(n % 2, &[b'x'; 100]);
+    }
+    let mut server = Server::new(&logs);
+    // Forwards: as much as it may cost, and not a torn line more.
+    server
+        .subscribe(1, 1, |ask| {
+            ask.follow = false;
+            ask.start = Some(Start::Position(200));
+            ask.limit_bytes = 8 * 1024;
+        })
+        .await;
+    let mut position = 200;
+    let end = loop {
+        match server.next().await {
+            Frame::Data(data) => {
+                assert_eq!((data.next_position, data.data.len()), (position + 100, 100));
+                position = data.next_position;
+            }
+            Frame::End(end) => break end,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        (end.begin, end.position, end.log_end),
+        (200, position, 10_000)
+    );
+    assert!((1000..8_200).contains(&(position - 200)), "{position}");
+    // Backwards: what ends there, in the order of the log, and nothing behind it.
+    server
+        .subscribe(2, 1, |ask| {
+            ask.follow = false;
+            ask.start = Some(Start::Before(5000));
+            ask.limit_bytes = 3 * 164 + 10;
+        })
+        .await;
+    for next in [4800, 4900, 5000] {
+        assert_eq!(server.data().await.next_position, next);
+    }
+    server.caught_up(5000).await;
+    let end = server.end().await;
+    assert_eq!((end.begin, end.position, end.log_end), (4700, 5000, 10_000));
+    // By time.
+    for (second, begin) in [(1, 0), (2, 10_000)] {
+        server
+            .subscribe(3, 1, |ask| {
+                ask.follow = false;
+                ask.start = Some(Start::Since(second));
+                ask.limit_bytes = 1;
+            })
+            .await;
+        let end = loop {
+            if let Frame::End(end) = server.next().await {
+                break end;
+            }
+        };
+        assert_eq!((end.begin, end.log_end), (begin, 10_000));
+        assert!(begin == 10_000 || end.position > begin, "no progress");
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_cleared_or_it_is_said_why_not() {
+    let logs = FakeLogs::default();
+    logs.add(1).write(0, b"gone\n");
+    let broken = logs.add(2);
+    broken.fail(io::ErrorKind::PermissionDenied);
+    let mut server = Server::new(&logs);
+    let of = |n: u8| id(n).to_string();
+    for (request_id, daemon_id, expected) in [
+        (1, of(1), ""),
+        (2, of(2), "LOG_UNREADABLE"),
+        (3, of(9), "UNKNOWN_DAEMON"),
+        (4, "../1".to_owned(), "UNKNOWN_DAEMON"),
+    ] {
+        let ask = LogClear {
+            request_id,
+            daemon_id,
+            deadline_ms: 5000,
+        };
+        server.say(stream_logs_response::Frame::Clear(ask)).await;
+        match server.next().await {
+            Frame::Cleared(told) => {
+                assert_eq!(
+                    (told.request_id, told.error.as_str()),
+                    (request_id, expected)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    server.subscribe(1, 1, |_| {}).await;
+    let Frame::Missing(gap) = server.next().await else {
+        panic!("no gap");
+    };
+    assert_eq!(
+        gap.reason(),
+        zhylon_proto::daemons::v1::LogGapReason::Cleared
+    );
 }

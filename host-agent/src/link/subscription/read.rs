@@ -10,7 +10,7 @@ use crate::logs::LogItem;
 /// Most items read in one go: one hop to another thread for many short items.
 const ITEMS_MAX: usize = 64;
 /// Below this much room a batch is sent as it is, instead of filling it with a torn line.
-const CHUNK_MIN: usize = 4 * 1024;
+pub(super) const CHUNK_MIN: usize = 4 * 1024;
 
 /// Runs what may hang with somebody's home where it can hang alone.
 pub(super) async fn off_thread<L: LogSource, T: Send + 'static>(

@@ -326,6 +326,24 @@ impl LogSource for FakeLogs {
             log,
         }))
     }
+
+    async fn clear(&self, daemon: DaemonId) -> io::Result<bool> {
+        let log = self.logs.lock().unwrap().get(&daemon).cloned();
+        let Some(log) = log else { return Ok(false) };
+        match *log.fault.lock().unwrap() {
+            Some(kind) => Err(kind.into()),
+            None => {
+                let end = log.end.borrow().0;
+                let mut items = log.items.lock().unwrap();
+                *items = vec![LogItem::Missing {
+                    next_position: end,
+                    bytes: end,
+                    reason: zhylon_proto::daemons::v1::LogGapReason::Cleared,
+                }];
+                Ok(true)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -346,6 +364,38 @@ impl LogRead for FakeReader {
         Ok(before
             .checked_sub(1)
             .map_or(0, |at| next_position(&items[at])))
+    }
+
+    fn since(&self, second: i64) -> io::Result<u64> {
+        // Everything here is of second 1.
+        let end = self.log.end.borrow().0;
+        Ok(if second <= 1 { 0 } else { end })
+    }
+
+    fn before(
+        &self,
+        position: u64,
+        (mut cost, per_piece): (u64, u64),
+        instance: Option<u32>,
+    ) -> io::Result<u64> {
+        let items = self.log.items.lock().unwrap();
+        let mut begin = position;
+        for (at, item) in items.iter().enumerate().rev() {
+            let (start, end) = (
+                at.checked_sub(1).map_or(0, |n| next_position(&items[n])),
+                next_position(item),
+            );
+            let other = matches!(item, LogItem::Data { instance: of, .. } if instance.is_some_and(|i| i != *of));
+            if end > position || other {
+                continue;
+            }
+            let piece = end - start + per_piece;
+            if piece > cost {
+                break;
+            }
+            (cost, begin) = (cost - piece, start);
+        }
+        Ok(begin)
     }
 
     fn next(&self, position: u64, max_bytes: usize) -> io::Result<Option<LogItem>> {

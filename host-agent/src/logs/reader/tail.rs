@@ -67,24 +67,34 @@ impl View {
     }
 
     fn walk(&self) -> Walk {
-        Walk {
-            next: self.now.entries,
-            end: self.now.position,
-            steps: 0,
-        }
+        Walk::from(self.now.entries, self.now.position)
     }
 }
 
 /// From entry to entry, backwards.
-struct Walk {
+pub(super) struct Walk {
     next: u64,
     end: u64,
     steps: u64,
 }
 
 impl Walk {
+    /// From the first `next` entries, of which the last ends at `end`.
+    pub(super) fn from(next: u64, end: u64) -> Self {
+        Self {
+            next,
+            end,
+            steps: 0,
+        }
+    }
+
+    /// Where it has come to.
+    pub(super) fn reached(&self) -> u64 {
+        self.end
+    }
+
     /// The next entry with bytes in a file, and where they end.
-    fn step(&mut self, view: &mut View) -> io::Result<Option<(Entry, u64)>> {
+    pub(super) fn step(&mut self, view: &mut View) -> io::Result<Option<(Entry, u64)>> {
         while self.next > 0 && self.steps < ENTRIES_MAX {
             self.next -= 1;
             self.steps += 1;

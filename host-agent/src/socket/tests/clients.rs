@@ -125,6 +125,7 @@ fn ours_called(
         through_sudo,
         lines: Lines::new(typed(input).into()),
         terminal: false,
+        to_terminal: false,
         out: &mut out,
         err: &mut err,
     };
