@@ -1,6 +1,7 @@
 //! Reading one daemon's log by position: strictly what the index lists. Every reader reads the file for itself, so a slow one
 //! slows nobody, and none slows the writer.
 
+mod back;
 mod tail;
 
 use std::fs::File;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use zhylon_proto::daemons::v1::LogGapReason;
 
 use super::LogItem;
-use super::entries::Entries;
+use super::entries::{Entries, between, damaged};
 use super::entry::{Entry, Kind};
 use super::past::Past;
 use super::pipe::last_newline;
@@ -75,6 +76,48 @@ impl LogReader {
         self.view().tail_position(lines, instance)
     }
 
+    /// Where what was written at `second` (Unix time) or later begins; the end if nothing was. By the host's clock: where that
+    /// was set back, everything since it last was that late.
+    ///
+    /// # Errors
+    /// As [`Self::tail_position`].
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "for the link, which reads pages and from a time on"
+        )
+    )]
+    pub(crate) fn since_position(&self, second: i64) -> io::Result<u64> {
+        self.view().since_position(second)
+    }
+
+    /// The item that ends at `position`, and where it begins: at most `max_bytes` of data, whole lines where they fit. `None`
+    /// at the beginning of the stream. Its `next_position` is `position`, or the end where that is before it.
+    ///
+    /// # Errors
+    /// As [`Self::tail_position`].
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "for the link, which reads pages and from a time on"
+        )
+    )]
+    pub(crate) fn previous(
+        &self,
+        position: u64,
+        max_bytes: usize,
+    ) -> io::Result<Option<(u64, LogItem)>> {
+        let mut view = self.view();
+        let position = position.min(view.now.position);
+        if position == 0 {
+            return Ok(None);
+        }
+        let item = view.item_before(position, max_bytes.clamp(1, ITEM_MAX))?;
+        Ok(Some(item))
+    }
+
     /// The last `bytes` bytes of the log (at most 1 MiB), for `supervisorctl tail`. Missing ones are skipped.
     ///
     /// # Errors
@@ -134,9 +177,13 @@ impl View {
         let number = after.checked_sub(1).ok_or_else(no_beginning)?;
         let entry = self.entries.get(number, count)?;
         let end = self.end_of(number)?;
+        if end <= position {
+            return Err(damaged());
+        }
         // What a reader has gone past is no longer held open for it.
         self.segments.retain(|kept| kept.number >= entry.segment);
         let reason = match entry.kind {
+            Kind::Forgotten => return self.forgotten(position),
             Kind::Dropped => LogGapReason::Dropped,
             Kind::IndexLost => LogGapReason::PowerLoss,
             Kind::Data
@@ -178,9 +225,32 @@ impl View {
             None => self.past.segment(entry.segment)?,
         };
         match segment {
-            Some(segment) => segment.read(entry.offset + (position - entry.position), len),
+            Some(segment) => {
+                let offset = (entry.offset).checked_add(between(entry.position, position)?);
+                segment.read(offset.ok_or_else(damaged)?, len)
+            }
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Not even the entries are there any more, up to the first that is.
+    fn forgotten(&mut self, position: u64) -> io::Result<LogItem> {
+        let count = self.now.entries;
+        let first = (self.entries).partition(count, |entry| entry.kind == Kind::Forgotten)?;
+        if first == count {
+            return Err(damaged());
+        }
+        let first = self.entries.get(first, count)?;
+        let cleared = self.cleared_after(first.segment.saturating_sub(1))?;
+        let end = cleared.unwrap_or(first.position);
+        Ok(LogItem::Missing {
+            next_position: end,
+            bytes: between(position, end)?,
+            reason: match cleared {
+                Some(_) => LogGapReason::Cleared,
+                None => LogGapReason::Rotated,
+            },
+        })
     }
 
     /// The rest of the segment is gone: up to the next one, in one piece.
@@ -188,7 +258,7 @@ impl View {
         if let Some(end) = self.cleared_after(entry.segment)? {
             return Ok(LogItem::Missing {
                 next_position: end,
-                bytes: end - position,
+                bytes: between(position, end)?,
                 reason: LogGapReason::Cleared,
             });
         }
@@ -217,7 +287,7 @@ impl View {
         };
         Ok(LogItem::Missing {
             next_position: end,
-            bytes: end - position,
+            bytes: between(position, end)?,
             reason,
         })
     }

@@ -7,9 +7,13 @@ use super::*;
 
 impl World {
     /// A log that is rotated early.
-    fn rotating(bytes: u64, keep: usize) -> Self {
+    pub(super) fn rotating(bytes: u64, keep: usize) -> Self {
         let mut world = Self::quiet();
-        world.rotation = Rotation { bytes, keep };
+        world.rules.rotation = Rotation {
+            bytes,
+            keep,
+            ..Rotation::default()
+        };
         world.start();
         world
     }
@@ -30,7 +34,7 @@ impl World {
     }
 
     /// Says lines `from..to` of a hundred bytes each, and waits after each until it is in the file.
-    fn count(&self, instance: &mut Instance, reader: &LogReader, from: u64, to: u64) {
+    pub(super) fn count(&self, instance: &mut Instance, reader: &LogReader, from: u64, to: u64) {
         for number in from..to {
             instance.say(line(number));
             eventually(|| match reader.end() {
@@ -41,12 +45,12 @@ impl World {
     }
 }
 
-fn line(number: u64) -> String {
+pub(super) fn line(number: u64) -> String {
     format!("{number:099}\n")
 }
 
 /// Everything from `position` on: whole text, and the gaps as `(where, bytes, why)`.
-fn read_all(reader: &LogReader, mut position: u64) -> (String, Vec<(u64, u64, Reason)>) {
+pub(super) fn read_all(reader: &LogReader, mut position: u64) -> (String, Vec<(u64, u64, Reason)>) {
     let (mut text, mut gaps) = (String::new(), Vec::new());
     while let Some(item) = reader.next(position, 1 << 20).unwrap() {
         match &item {
@@ -59,7 +63,7 @@ fn read_all(reader: &LogReader, mut position: u64) -> (String, Vec<(u64, u64, Re
     (text, gaps)
 }
 
-fn lines(from: u64, to: u64) -> String {
+pub(super) fn lines(from: u64, to: u64) -> String {
     (from..to).map(line).collect()
 }
 
