@@ -13,6 +13,8 @@
 mod desk;
 mod entries;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod home;
 mod inbox;
 mod index;

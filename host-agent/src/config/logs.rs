@@ -66,9 +66,12 @@ impl Reader {
         range: std::ops::RangeInclusive<i64>,
     ) -> Option<T> {
         let rule = format!("a number from {} to {}", range.start(), range.end());
-        self.take(key, &rule, |value| {
-            let number = value.as_integer().filter(|number| range.contains(number))?;
-            number.try_into().ok()
-        })
+        let number = self.take(key, &rule, |value| value.as_integer())?;
+        let inside = range.contains(&number).then_some(number);
+        let taken = inside.and_then(|number| number.try_into().ok());
+        if taken.is_none() {
+            self.refuse(key, &format!("must be {rule}, is `{number}`"));
+        }
+        taken
     }
 }

@@ -150,6 +150,12 @@ impl Log {
         self.forgotten && self.inherited && self.feeds.is_empty()
     }
 
+    /// Whether everything of every run is moved or counted.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn has_no_feeds(&self) -> bool {
+        self.feeds.is_empty()
+    }
+
     /// Moves what can be moved now; says how many bytes.
     pub(super) fn turn(&mut self, desk: &mut Desk) -> u64 {
         // What it will work with is on its way to it.

@@ -2,6 +2,7 @@
 
 mod back;
 mod clear;
+mod fuzzed;
 mod kill;
 mod lines;
 mod long;

@@ -30,7 +30,10 @@ impl Index {
         };
         let last = match state {
             Some(State { entries: 0, .. }) => None,
-            Some(state) => valid_entry(&file, state.entries - 1)?,
+            Some(state) if Entry::place(state.entries) <= room => {
+                valid_entry(&file, state.entries - 1)?
+            }
+            Some(_) => None,
             None => None,
         };
         let whole = state.filter(|state| state.entries == 0 || last.is_some());
