@@ -2,6 +2,7 @@
 //! people and JSON for machines.
 
 mod child;
+mod drain;
 mod logs;
 mod many;
 mod ours;
@@ -52,6 +53,8 @@ pub enum Part {
     Resident,
     /// A whole `supervisorctl status`.
     Status,
+    /// From a process to its log file.
+    Drain,
     /// From a process to a reader.
     Logs,
 }
@@ -115,7 +118,7 @@ fn measure(
 ) -> Result<()> {
     let wanted = |part| {
         let among = args.only.is_empty() || args.only.contains(&part);
-        among && (args.rows.is_none() || part != Part::Logs)
+        among && (args.rows.is_none() || !matches!(part, Part::Drain | Part::Logs))
     };
     if wanted(Part::Respawn) {
         for child in children {
@@ -135,6 +138,9 @@ fn measure(
     }
     if wanted(Part::Status) {
         runtime.block_on(status::measure(system, &children[0], bench, report))?;
+    }
+    if wanted(Part::Drain) {
+        drain::measure(bench, runtime, system, report)?;
     }
     if wanted(Part::Logs) {
         runtime.block_on(logs::first_line(system, report))?;
