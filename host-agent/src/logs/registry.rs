@@ -103,8 +103,14 @@ impl Room {
             Place::Occupied(mut place) => {
                 let known = place.get_mut();
                 let hand_over = Command::HandOver(daemon, Arc::clone(&inbox));
-                known.inbox.push(hand_over);
-                inbox.push(Command::Open(daemon, owner.clone()));
+                let open = Command::Open(daemon, owner.clone());
+                // What is handed over must find the log that takes it open.
+                if Arc::ptr_eq(&known.inbox, &inbox) {
+                    inbox.push_together([hand_over, open]);
+                } else {
+                    inbox.push(open);
+                    known.inbox.push(hand_over);
+                }
                 known.owner = owner;
                 known.inbox = inbox;
                 std::mem::replace(&mut known.identity, identity)
