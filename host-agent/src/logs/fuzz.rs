@@ -66,7 +66,7 @@ pub(crate) fn log_index(data: &[u8]) {
     for (number, entry) in entries.chunks_exact(ENTRY_LEN).enumerate() {
         let mut entry: [u8; ENTRY_LEN] = entry.try_into().unwrap();
         // One in eight stays torn.
-        if entry[0] % 8 > 0 {
+        if !entry[0].is_multiple_of(8) {
             seal_bytes(&mut entry, false);
         }
         file.write_all_at(&entry, Entry::place(number as u64))
