@@ -119,6 +119,7 @@ pub(crate) fn check_config(settings: &Settings, caller: &Caller) -> anyhow::Resu
     writeln!(out, "configuration    {}", settings.file(caller).display())?;
     status::print_settings(&mut out, settings, caller)?;
     policy::print_meaning(&mut out, &settings.config.policy)?;
+    writeln!(out, "logs             {}", settings.config.logs)?;
     writeln!(out, "The configuration is good.")?;
     Ok(ExitCode::SUCCESS)
 }

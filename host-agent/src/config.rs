@@ -10,8 +10,10 @@ use zhylon_shared::telemetry::LogFormat;
 pub(crate) use self::caller::Caller;
 pub(crate) use self::policy::Policy;
 use self::reader::Reader;
+use crate::logs::Rules;
 
 mod caller;
+mod logs;
 pub(crate) mod policy;
 mod reader;
 mod trust;
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// Where clients of Supervisor look, served while no Supervisor wants the place; `None`: nowhere.
     pub(crate) supervisor_socket: Option<PathBuf>,
+    /// How log files are rotated, and what happens when there is no room for them.
+    pub(crate) logs: Rules,
     /// Who keeps root's rights at the local socket when it comes through sudo.
     pub(crate) operators: Operators,
 }
@@ -184,6 +188,7 @@ impl Settings {
         let filter = file.text("log_filter");
         let policy = file.policy("policy", caller);
         let operators = file.operators("operators");
+        let logs = file.logs("logs");
         let supervisor_socket = file.directory("supervisor_socket");
         let mut errors = file.finish();
 
@@ -204,6 +209,7 @@ impl Settings {
             policy,
             supervisor_socket,
             operators,
+            logs,
         };
         let paths = [
             ("state_dir", Some(&config.state_dir)),

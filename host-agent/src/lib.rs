@@ -21,6 +21,21 @@ pub mod fuzz {
         crate::socket::fuzz::xml_rpc(data);
     }
 
+    /// A cursor's text.
+    pub fn log_cursor(data: &[u8]) {
+        crate::logs::fuzz::log_cursor(data);
+    }
+
+    /// A log's index, as it lies on the disk.
+    pub fn log_index(data: &[u8]) {
+        crate::logs::fuzz::log_index(data);
+    }
+
+    /// What instances say, and when.
+    pub fn log_lines(data: &[u8]) {
+        crate::logs::fuzz::log_lines(data);
+    }
+
     /// Everything that one peer of the local socket sends.
     pub fn http(data: &[u8]) {
         crate::socket::fuzz::http(data);

@@ -13,6 +13,8 @@
 mod desk;
 mod entries;
 mod entry;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod home;
 mod inbox;
 mod index;
@@ -21,6 +23,7 @@ mod past;
 mod pipe;
 mod reader;
 mod registry;
+mod rules;
 mod segment;
 mod thread;
 
@@ -41,6 +44,7 @@ use self::inbox::Command;
 use self::past::Past;
 pub(crate) use self::reader::LogReader;
 use self::registry::Room;
+pub(crate) use self::rules::{Rotation, Rules, Size, WhenFull};
 
 /// How long a reader waits for a log's first look at its file. A home that takes longer hangs.
 const READER_PATIENCE: Duration = Duration::from_secs(2);
@@ -55,15 +59,6 @@ pub(crate) struct Owner {
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
     pub(crate) home: PathBuf,
-}
-
-/// When a log file is put aside, and how many of those stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rotation {
-    /// A file of this size or more is rotated at its next line end. Bytes.
-    pub(crate) bytes: u64,
-    /// So many rotated files stay, besides the one that is written.
-    pub(crate) keep: usize,
 }
 
 /// What the log threads tell the supervisor.
@@ -107,11 +102,11 @@ impl Logs {
     /// When `index_dir` cannot be made.
     pub(crate) fn start(
         index_dir: PathBuf,
-        rotation: Rotation,
+        rules: Rules,
         events: mpsc::Sender<LogEvent>,
     ) -> io::Result<Self> {
         index::make_dir(&index_dir)?;
-        let room = Arc::new(Room::new(index_dir, rotation, events));
+        let room = Arc::new(Room::new(index_dir, rules, events));
         Ok(Self { room })
     }
 
@@ -146,7 +141,12 @@ impl Logs {
 
     /// How logs are rotated.
     pub(crate) fn rotation(&self) -> Rotation {
-        self.room.rotation
+        self.room.rules.borrow().rotation
+    }
+
+    /// Puts other rules in force, for all logs and at once: what is there is judged by them at the next rotation.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        self.room.rules.send_replace(rules);
     }
 
     /// Where a daemon's log is (or will be); `None` if it is not registered.

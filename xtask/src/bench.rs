@@ -2,6 +2,7 @@
 //! people and JSON for machines.
 
 mod child;
+mod drain;
 mod logs;
 mod logs_stream;
 mod many;
@@ -54,6 +55,8 @@ pub enum Part {
     Resident,
     /// A whole `supervisorctl status`.
     Status,
+    /// From a process to its log file.
+    Drain,
     /// From a process to a reader.
     Logs,
     /// A live log to one and to many viewers.
@@ -147,7 +150,7 @@ fn measure(
 ) -> Result<()> {
     let wanted = |part| {
         let among = args.only.is_empty() || args.only.contains(&part);
-        among && (args.rows.is_none() || !matches!(part, Part::Logs | Part::Stream))
+        among && (args.rows.is_none() || !matches!(part, Part::Drain | Part::Logs | Part::Stream))
     };
     if wanted(Part::Respawn) {
         for child in children {
@@ -167,6 +170,9 @@ fn measure(
     }
     if wanted(Part::Status) {
         runtime.block_on(status::measure(system, &children[0], bench, report))?;
+    }
+    if wanted(Part::Drain) {
+        drain::measure(bench, runtime, system, report)?;
     }
     if wanted(Part::Logs) {
         runtime.block_on(logs::first_line(system, report))?;

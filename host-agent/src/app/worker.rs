@@ -18,7 +18,7 @@ use super::agent::STOP_DAEMONS;
 use super::start_kept_log;
 use crate::config::{Caller, Config, Settings};
 use crate::journal::{Journal, Recovered};
-use crate::logs::{LogEvent, Logs, Rotation};
+use crate::logs::{LogEvent, Logs};
 use crate::socket::{Alias, Judge};
 use crate::spawn::cgroup::Cgroups;
 use crate::spawn::fifo::Fifos;
@@ -50,12 +50,8 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
     let (journal, recovered) =
         Journal::open(&config.state_dir.join("ledger")).context("open the ledger")?;
     let (log_events, logs_said) = mpsc::channel(LOG_EVENTS_MAX);
-    let logs = Logs::start(
-        config.state_dir.join("logs"),
-        Rotation::default(),
-        log_events,
-    )
-    .context("open the logs")?;
+    let logs = Logs::start(config.state_dir.join("logs"), config.logs, log_events)
+        .context("open the logs")?;
     let ground = Arc::new(ground(config, caller, keeper)?);
     let told = config.run_dir.join("events");
     let events = Events::open(&told, &ground.boot_id, recovered.local.worker_starts)?;
@@ -81,6 +77,7 @@ pub(crate) fn worker(settings: &Settings, caller: &Caller) -> anyhow::Result<Exi
         settings: settings.clone(),
         caller: caller.clone(),
         ground: Arc::clone(&rooms.ground),
+        logs: rooms.logs.clone(),
     };
     let lived = LocalSet::new().block_on(&runtime, live(config, rooms, reload, listener.into()));
     // A question that hangs must not keep the worker from ending.
@@ -155,18 +152,20 @@ struct Reload {
     settings: Settings,
     caller: Caller,
     ground: Arc<Ground>,
+    logs: Logs,
 }
 
 impl Reload {
-    /// Puts the file's policy in force; one that is not usable changes nothing.
+    /// Puts the file's policy and its rules for logs in force; one that is not usable changes nothing.
     fn policy(&self) {
         match self.settings.again(&self.caller) {
             Ok(settings) => {
-                tracing::info!("the policy is read again");
+                tracing::info!("the policy and the rules for logs are read again");
+                self.logs.set_rules(settings.config.logs);
                 self.ground.set_policy(settings.config.policy);
             }
             Err(errors) => {
-                tracing::error!(%errors, "the configuration is not usable: the policy stays as it was");
+                tracing::error!(%errors, "the configuration is not usable: policy and rules for logs stay as they were");
             }
         }
     }

@@ -26,11 +26,11 @@ impl Reader {
         }
     }
 
-    fn refuse(&mut self, key: &str, text: &str) {
+    pub(super) fn refuse(&mut self, key: &str, text: &str) {
         self.errors.push(format!("{}{key}: {text}", self.path));
     }
 
-    fn take<T>(
+    pub(super) fn take<T>(
         &mut self,
         key: &str,
         rule: &str,
@@ -97,7 +97,12 @@ impl Reader {
         operators
     }
 
-    fn table(&mut self, key: &str) -> Option<Self> {
+    /// Takes over what was wrong in an inner table, now read to its end.
+    pub(super) fn adopt(&mut self, inner: Self) {
+        self.errors.extend(inner.finish());
+    }
+
+    pub(super) fn table(&mut self, key: &str) -> Option<Self> {
         let table = self.take(key, "a table", |value| match value {
             Value::Table(table) => Some(table),
             _ => None,

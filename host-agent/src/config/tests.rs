@@ -159,3 +159,59 @@ fn a_file_others_could_write_is_refused_as_root_and_read_again_when_mended() {
     mode(0o622);
     assert!(again.again(&caller(0)).is_err());
 }
+
+#[test]
+fn rules_for_logs_are_read_and_their_faults_are_told_at_once() {
+    use crate::logs::{Rotation, Rules, WhenFull};
+    assert_eq!(parse("", 0).unwrap().config.logs, Rules::default());
+    let text = "
+        [logs]
+        file_size = '100 MiB'
+        rotated_files = 0
+        total_size = '2GiB'
+        keep_free = '0'
+        keep_free_percent = 10
+        when_full = 'block'
+    ";
+    let logs = parse(text, 1001).unwrap().config.logs;
+    let rotation = Rotation {
+        bytes: 100 << 20,
+        keep: 0,
+        ..Rotation::default()
+    };
+    assert_eq!(logs.rotation, rotation);
+    assert_eq!(logs.total_bytes, Some(2 << 30));
+    assert_eq!((logs.keep_free.bytes, logs.keep_free.percent), (0, 10));
+    assert_eq!(logs.when_full, WhenFull::Block);
+    let none = parse("[logs]\ntotal_size = '0'", 0).unwrap().config.logs;
+    assert_eq!(none, Rules::default());
+    let text = "
+        [logs]
+        file_size = '50 MB'
+        rotated_files = 1001
+        total_size = '1 MiB'
+        keep_free = 5
+        keep_free_percent = 100
+        when_full = 'Drop'
+        size = 1
+    ";
+    let InvalidConfig(errors) = parse(text, 0).unwrap_err();
+    for expected in [
+        "logs.file_size: must be a size from \"64 KiB\" to \"16 GiB\", is `50 MB`",
+        "logs.rotated_files: must be a number from 0 to 1000, is `1001`",
+        "logs.total_size: must be a size like \"2 GiB\", not below `file_size`, or \"0\" for no bound, is `1 MiB`",
+        "logs.keep_free: must be a text, is a value of type integer",
+        "logs.keep_free_percent: must be a number from 0 to 99, is `100`",
+        "logs.when_full: must be `drop` or `block`, is `Drop`",
+        "logs.size: there is no such key",
+    ] {
+        assert!(
+            errors.iter().any(|e| e == expected),
+            "{expected}: {errors:#?}"
+        );
+    }
+    assert_eq!(errors.len(), 7, "{errors:#?}");
+    for text in ["file_size = '63 KiB'", "file_size = '17 GiB'"] {
+        assert!(parse(&format!("[logs]\n{text}"), 0).is_err(), "{text}");
+    }
+}

@@ -10,11 +10,12 @@ use host_agent_sys::identity::assume_fs_identity;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use tokio::sync::watch;
 use zhylon_shared::id::DaemonId;
 
 use super::pipe::Pipes;
 use super::registry::THREADS_MAX;
-use super::{Owner, Rotation};
+use super::{Owner, Rules};
 
 /// Epoll's word for the inbox. Tokens of FIFOs count from 1.
 pub(super) const BELL: u64 = 0;
@@ -55,7 +56,9 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) pipes: Pipes,
-    pub(super) rotation: Rotation,
+    /// The host's rules, of this round.
+    pub(super) rules: Rules,
+    newest_rules: watch::Receiver<Rules>,
     epoll: OwnedFd,
     tokens: HashMap<u64, DaemonId>,
     last_token: u64,
@@ -73,13 +76,15 @@ pub(super) struct Desk {
 
 impl Desk {
     /// `bell` rings with token [`BELL`].
-    pub(super) fn new(bell: &OwnedFd, rotation: Rotation) -> io::Result<Self> {
+    pub(super) fn new(bell: &OwnedFd, newest_rules: watch::Receiver<Rules>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let token = epoll::EventData::new_u64(BELL);
         epoll::add(&epoll, bell, token, epoll::EventFlags::IN)?;
+        let rules = *newest_rules.borrow();
         Ok(Self {
             pipes: Pipes::new()?,
-            rotation,
+            rules,
+            newest_rules,
             epoll,
             tokens: HashMap::new(),
             last_token: BELL,
@@ -127,7 +132,9 @@ impl Desk {
         }
     }
 
-    pub(super) fn read_clocks(&mut self) {
+    /// What is true in this round: time and rules.
+    pub(super) fn begin_round(&mut self) {
+        self.rules = *self.newest_rules.borrow();
         self.now = Instant::now();
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         self.second = since.map_or(0, |since| since.as_secs().cast_signed());

@@ -79,7 +79,9 @@ impl Entries {
         let wanted = (count - first).min(WINDOW) as usize;
         let mut bytes = vec![0; wanted * ENTRY_LEN];
         self.file.read_exact_at(&mut bytes, Entry::place(first))?;
-        let decoded = bytes.chunks_exact(ENTRY_LEN).map(Entry::decode);
+        let decoded = bytes
+            .chunks_exact(ENTRY_LEN)
+            .map(Entry::decode_or_forgotten);
         let window: Option<Vec<Entry>> = decoded.collect();
         self.window = window.ok_or_else(damaged)?;
         self.first = first;
@@ -87,9 +89,17 @@ impl Entries {
     }
 }
 
-fn damaged() -> io::Error {
+/// How many bytes lie between two positions that the index names.
+///
+/// # Errors
+/// When they are not in order: then the index is damaged.
+pub(super) fn between(from: u64, to: u64) -> io::Result<u64> {
+    to.checked_sub(from).ok_or_else(damaged)
+}
+
+pub(super) fn damaged() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "the log's index is damaged: an entry's check sum is wrong",
+        "the log's index is damaged: an entry is torn, or not in its place",
     )
 }

@@ -40,6 +40,8 @@ impl From<Run> for Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Kind {
+    /// Not an entry any more: zeroes, where entries of bytes were that are in no file. Such come first of all.
+    Forgotten = 0,
     /// Bytes the run wrote.
     Data = 1,
     /// A line end that we put there, because the run will not (or not soon).
@@ -115,6 +117,25 @@ impl Entry {
         to_bytes(words)
     }
 
+    /// What stands for every entry that is forgotten.
+    pub(super) const FORGOTTEN: Self = Self {
+        position: 0,
+        offset: 0,
+        source: Source {
+            instance: 0,
+            generation: 0,
+        },
+        second: i64::MIN,
+        segment: 0,
+        kind: Kind::Forgotten,
+    };
+
+    /// As [`Self::decode`], or that it is forgotten.
+    pub(super) fn decode_or_forgotten(bytes: &[u8]) -> Option<Self> {
+        let forgotten = || bytes.iter().all(|byte| *byte == 0);
+        Self::decode(bytes).or_else(|| forgotten().then_some(Self::FORGOTTEN))
+    }
+
     /// `None` if it is torn, or was never one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let words: [u64; ENTRY_WORDS] = check(bytes)?;
@@ -132,9 +153,15 @@ impl Entry {
         })
     }
 
+    /// Whether it says when its bytes came: what is left of a damaged index does not.
+    pub(super) fn is_timed(&self) -> bool {
+        !matches!(self.kind, Kind::IndexLost | Kind::Forgotten)
+    }
+
     /// Where in the index file entry `number` is.
     pub(super) fn place(number: u64) -> u64 {
-        FIRST_ENTRY + number * ENTRY_LEN as u64
+        // A number from a damaged state may be anything.
+        FIRST_ENTRY.saturating_add(number.saturating_mul(ENTRY_LEN as u64))
     }
 }
 
@@ -244,6 +271,18 @@ fn to_bytes<const WORDS: usize, const BYTES: usize>(words: [u64; WORDS]) -> [u8;
     let mut bytes = [0; BYTES];
     bytes.copy_from_slice(words.map(u64::to_le_bytes).as_flattened());
     bytes
+}
+
+/// Makes any bytes pass for a record of ours, so that a fuzzer gets behind the check sum.
+#[cfg(any(test, fuzzing))]
+pub(super) fn seal_bytes<const LEN: usize>(bytes: &mut [u8; LEN], state: bool) {
+    if state {
+        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    }
+    let sum_at = LEN - 8;
+    bytes[sum_at..sum_at + 4].fill(0);
+    let sum = crc32fast::hash(bytes);
+    bytes[sum_at..sum_at + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! of them swapped at any moment. Runs with that user's identity; what it refuses leads nowhere.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -23,13 +24,37 @@ pub(super) fn path(owner: &Owner, name: &str) -> PathBuf {
 
 /// Why a log cannot be written now, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unwritable(pub(super) String);
+#[error("{why}")]
+pub(super) struct Unwritable {
+    pub(super) why: String,
+    /// There is no room: the disk, or the user's share of it, is full.
+    pub(super) no_room: bool,
+}
 
 impl Unwritable {
+    /// For another reason than a failed call.
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            no_room: false,
+        }
+    }
+
+    /// There is no room.
+    pub(super) fn full(why: String) -> Self {
+        Self { why, no_room: true }
+    }
+
     /// `what` failed with `error`.
     pub(super) fn by(what: &str, error: impl Into<std::io::Error>) -> Self {
-        Self(format!("{what}: {}", error.into()))
+        let error = error.into();
+        Self {
+            why: format!("{what}: {error}"),
+            no_room: matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            ),
+        }
     }
 }
 
@@ -64,7 +89,7 @@ pub(super) fn open_log(
         foreign(&stat, owner)
     };
     match refused {
-        Some(rule) => Err(Unwritable(format!("{} {rule}: remove it", path()))),
+        Some(rule) => Err(Unwritable::new(format!("{} {rule}: remove it", path()))),
         None => Ok(Some((File::from(fd), stat))),
     }
 }
@@ -72,7 +97,7 @@ pub(super) fn open_log(
 /// Renames the log file `from`; nothing is replaced.
 pub(super) fn rename_log(owner: &Owner, from: &str, to: &str) -> Result<(), Unwritable> {
     let Some(dir) = log_dir(owner, false)? else {
-        return Err(Unwritable("its directory is gone".to_owned()));
+        return Err(Unwritable::new("its directory is gone"));
     };
     let renamed = match renameat_with(&dir, from, &dir, to, RenameFlags::NOREPLACE) {
         // File systems that can not promise it. Only this user could come in between, to the user's own loss.
@@ -97,9 +122,14 @@ pub(super) fn remove_log(owner: &Owner, name: &str) -> Result<(), Unwritable> {
 
 /// Device and inode of what is at the log's path; `None` if nothing can be reached there.
 pub(super) fn identity_at_path(owner: &Owner, name: &str) -> Option<(u64, u64)> {
+    stat_at_path(owner, name).map(|stat| identity(&stat))
+}
+
+/// What is at the log's path; `None` if nothing can be reached there.
+pub(super) fn stat_at_path(owner: &Owner, name: &str) -> Option<Stat> {
     let dir = log_dir(owner, false).ok()??;
     let fd = beneath(dir.as_fd(), name, OFlags::PATH, Mode::empty()).ok()?;
-    fstat(fd).ok().map(|stat| identity(&stat))
+    fstat(fd).ok()
 }
 
 /// Device and inode.
@@ -114,7 +144,7 @@ fn log_dir(owner: &Owner, make: bool) -> Result<Option<OwnedFd>, Unwritable> {
     let shown = owner.home.display();
     let (home, stat) = home.map_err(|error| Unwritable::by(&format!("open {shown}"), error))?;
     if let Some(rule) = foreign(&stat, owner) {
-        return Err(Unwritable(format!("{shown} {rule}: chown it")));
+        return Err(Unwritable::new(format!("{shown} {rule}: chown it")));
     }
     let mut dir = beneath(home.as_fd(), DIR, flags, Mode::empty());
     if dir.as_ref().is_err_and(|error| *error == Errno::NOENT) {
@@ -129,7 +159,7 @@ fn log_dir(owner: &Owner, make: bool) -> Result<Option<OwnedFd>, Unwritable> {
     let dir = dir.and_then(|fd| fstat(&fd).map(|stat| (fd, stat)));
     let (dir, stat) = dir.map_err(|error| Unwritable::by(&format!("open {shown}/{DIR}"), error))?;
     match foreign(&stat, owner) {
-        Some(rule) => Err(Unwritable(format!("{shown}/{DIR} {rule}: chown it"))),
+        Some(rule) => Err(Unwritable::new(format!("{shown}/{DIR} {rule}: chown it"))),
         None => Ok(Some(dir)),
     }
 }
@@ -179,7 +209,9 @@ mod tests {
         fs::create_dir(dir.path().join(DIR)).unwrap();
         plant(&dir.path().join(DIR).join("log"));
         let refused = open_log(&owner, "log", true).unwrap_err();
-        refused.0.replace(&dir.path().display().to_string(), "HOME")
+        refused
+            .why
+            .replace(&dir.path().display().to_string(), "HOME")
     }
 
     #[test]

@@ -104,14 +104,20 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, command: Command) {
+        self.push_together([command]);
+    }
+
+    /// Nothing comes in between them.
+    pub(super) fn push_together(&self, commands: impl IntoIterator<Item = Command>) {
         let mut letters = self.lock();
-        match command {
-            Command::Ended(run) if letters.commands.len() >= COMMANDS_MAX => {
-                self.give_up(&mut letters, run);
+        for command in commands {
+            let is_full = letters.commands.len() >= COMMANDS_MAX;
+            match command {
+                Command::Ended(run) if is_full => self.give_up(&mut letters, run),
+                // Dropping it says no.
+                Command::Clear(..) | Command::Past(..) if is_full => {}
+                command => letters.commands.push_back(command),
             }
-            // Dropping it says no.
-            Command::Clear(..) | Command::Past(..) if letters.commands.len() >= COMMANDS_MAX => {}
-            command => letters.commands.push_back(command),
         }
         drop(letters);
         self.ring();

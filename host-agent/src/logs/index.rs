@@ -72,6 +72,8 @@ pub(super) struct Index {
     room: u64,
     /// This boot.
     boot: u64,
+    /// Number of the first entry of the file that is written.
+    file_begins: u64,
 }
 
 impl Index {
@@ -175,7 +177,12 @@ impl Index {
                 ..self.entry_here(kind, source, second)
             }
         });
-        self.store(entry, next)
+        let begins = self.state.entries;
+        self.store(entry, next)?;
+        if why.is_none_or(|(kind, _)| !kind.is_cut() || kind == Kind::Cleared) {
+            self.file_begins = begins;
+        }
+        Ok(())
     }
 
     /// The file that [`Self::begin_segment`] began to clear is empty, or can not be emptied: what is written from now on

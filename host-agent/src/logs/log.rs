@@ -21,6 +21,7 @@ use self::feed::Feed;
 use self::lines::OpenLine;
 use self::place::Place;
 use self::relief::Trouble;
+pub(super) use self::rotate::Aside;
 use super::Owner;
 use super::desk::Desk;
 use super::entry::{Kind, Source};
@@ -54,6 +55,8 @@ pub(super) struct Log {
     ended_early: Vec<Run>,
     /// The file could not be rotated; not tried again before.
     rotate_after: Option<Instant>,
+    /// A file was put aside: the user's logs may take too much now.
+    put_aside: bool,
     forgotten: bool,
 }
 
@@ -74,6 +77,7 @@ impl Log {
             unrecorded: 0,
             ended_early: Vec::new(),
             rotate_after: None,
+            put_aside: false,
             forgotten: false,
         }
     }
@@ -146,6 +150,12 @@ impl Log {
         self.forgotten && self.inherited && self.feeds.is_empty()
     }
 
+    /// Whether everything of every run is moved or counted.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn has_no_feeds(&self) -> bool {
+        self.feeds.is_empty()
+    }
+
     /// Moves what can be moved now; says how many bytes.
     pub(super) fn turn(&mut self, desk: &mut Desk) -> u64 {
         // What it will work with is on its way to it.
@@ -211,7 +221,7 @@ impl Log {
     /// Makes sure that index and file (if it is there) were taken over.
     fn look(&mut self, desk: &Desk) -> Result<(), Unwritable> {
         let Some(book) = &mut self.book else {
-            return Err(Unwritable("its index could not be opened".to_owned()));
+            return Err(Unwritable::new("its index could not be opened"));
         };
         book.load(&self.daemon)?;
         self.look_for_file(desk)
@@ -245,7 +255,7 @@ impl Log {
     ) -> Result<T, Unwritable> {
         let index = self
             .index_mut()
-            .ok_or_else(|| Unwritable("its index is not there".to_owned()))?;
+            .ok_or_else(|| Unwritable::new("its index is not there"))?;
         act(index).map_err(|error| Unwritable::by("its index", error))
     }
 
@@ -289,7 +299,7 @@ impl Log {
         self.feeds.retain(|feed| !feed.done);
     }
 
-    fn position(&self) -> u64 {
+    pub(super) fn position(&self) -> u64 {
         self.index().map_or(0, |index| index.state().position)
     }
 }

@@ -30,6 +30,16 @@ impl Past {
         }
     }
 
+    /// Of a log that no thread has.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn nowhere() -> Self {
+        Self {
+            room: Weak::new(),
+            daemon: DaemonId::from_bare("H3hxDfKZE0mHsxTqwN").unwrap_or_else(|_| unreachable!()),
+            answer: None,
+        }
+    }
+
     /// Segment `number`; `None` if its bytes are in no file any more. Waits for the user's home.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use zhylon_proto::daemons::v1::LogGapReason;
 
 use super::LogItem;
-use super::entries::Entries;
+use super::entries::{Entries, between, damaged};
 use super::entry::{Entry, Kind};
 use super::past::Past;
 use super::pipe::last_newline;
@@ -76,7 +76,8 @@ impl LogReader {
         self.view().tail_position(lines, instance)
     }
 
-    /// Position of the first bytes taken over at `second` (Unix) or later, by the host's clock; the end where there are none.
+    /// Where what was taken over at `second` (Unix time) or later begins; the end if nothing was. By the host's clock: where
+    /// that was set back, everything since it last was that late.
     ///
     /// # Errors
     /// As [`Self::tail_position`].
@@ -157,9 +158,13 @@ impl View {
         let number = after.checked_sub(1).ok_or_else(no_beginning)?;
         let entry = self.entries.get(number, count)?;
         let end = self.end_of(number)?;
+        if end <= position {
+            return Err(damaged());
+        }
         // What a reader has gone past is no longer held open for it.
         self.segments.retain(|kept| kept.number >= entry.segment);
         let reason = match entry.kind {
+            Kind::Forgotten => return self.forgotten(position),
             Kind::Dropped => LogGapReason::Dropped,
             Kind::IndexLost => LogGapReason::PowerLoss,
             Kind::Data
@@ -201,9 +206,32 @@ impl View {
             None => self.past.segment(entry.segment)?,
         };
         match segment {
-            Some(segment) => segment.read(entry.offset + (position - entry.position), len),
+            Some(segment) => {
+                let offset = (entry.offset).checked_add(between(entry.position, position)?);
+                segment.read(offset.ok_or_else(damaged)?, len)
+            }
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Not even the entries are there any more, up to the first that is.
+    fn forgotten(&mut self, position: u64) -> io::Result<LogItem> {
+        let count = self.now.entries;
+        let first = (self.entries).partition(count, |entry| entry.kind == Kind::Forgotten)?;
+        if first == count {
+            return Err(damaged());
+        }
+        let first = self.entries.get(first, count)?;
+        let cleared = self.cleared_after(first.segment.saturating_sub(1))?;
+        let end = cleared.unwrap_or(first.position);
+        Ok(LogItem::Missing {
+            next_position: end,
+            bytes: between(position, end)?,
+            reason: match cleared {
+                Some(_) => LogGapReason::Cleared,
+                None => LogGapReason::Rotated,
+            },
+        })
     }
 
     /// The rest of the segment is gone: up to the next one, in one piece.
@@ -211,7 +239,7 @@ impl View {
         if let Some(end) = self.cleared_after(entry.segment)? {
             return Ok(LogItem::Missing {
                 next_position: end,
-                bytes: end - position,
+                bytes: between(position, end)?,
                 reason: LogGapReason::Cleared,
             });
         }
@@ -240,7 +268,7 @@ impl View {
         };
         Ok(LogItem::Missing {
             next_position: end,
-            bytes: end - position,
+            bytes: between(position, end)?,
             reason,
         })
     }

@@ -16,7 +16,7 @@ use super::inbox::{Closing, Command, Inbox};
 use super::log::{Book, Estate};
 use super::segment::Published;
 use super::thread;
-use super::{LogEvent, Owner, Rotation, index};
+use super::{LogEvent, Owner, Rules, index};
 
 /// File threads at most: one per user with daemons. The logs of further users are not written; their output is dropped and
 /// counted, so that their daemons run on.
@@ -25,7 +25,7 @@ pub(super) const THREADS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Room {
     index_dir: PathBuf,
-    pub(super) rotation: Rotation,
+    pub(super) rules: watch::Sender<Rules>,
     pub(super) events: mpsc::Sender<LogEvent>,
     pub(super) threads_alive: Arc<AtomicUsize>,
     registry: Mutex<Registry>,
@@ -56,14 +56,10 @@ impl Registered {
 }
 
 impl Room {
-    pub(super) fn new(
-        index_dir: PathBuf,
-        rotation: Rotation,
-        events: mpsc::Sender<LogEvent>,
-    ) -> Self {
+    pub(super) fn new(index_dir: PathBuf, rules: Rules, events: mpsc::Sender<LogEvent>) -> Self {
         Self {
             index_dir,
-            rotation,
+            rules: watch::Sender::new(rules),
             events,
             threads_alive: Arc::default(),
             registry: Mutex::default(),
@@ -107,8 +103,14 @@ impl Room {
             Place::Occupied(mut place) => {
                 let known = place.get_mut();
                 let hand_over = Command::HandOver(daemon, Arc::clone(&inbox));
-                known.inbox.push(hand_over);
-                inbox.push(Command::Open(daemon, owner.clone()));
+                let open = Command::Open(daemon, owner.clone());
+                // What is handed over must find the log that takes it open.
+                if Arc::ptr_eq(&known.inbox, &inbox) {
+                    inbox.push_together([hand_over, open]);
+                } else {
+                    inbox.push(open);
+                    known.inbox.push(hand_over);
+                }
                 known.owner = owner;
                 known.inbox = inbox;
                 std::mem::replace(&mut known.identity, identity)
@@ -142,7 +144,7 @@ impl Room {
             &owner.name,
             identity.clone(),
             Arc::clone(&inbox),
-            self.rotation,
+            self.rules.subscribe(),
             self.events.clone(),
             Arc::clone(&self.threads_alive),
         )?;

@@ -1,10 +1,15 @@
 //! The log path with real FIFOs and real homes.
 
+mod back;
 mod clear;
+mod fuzzed;
 mod kill;
 mod lines;
+mod long;
 mod place;
+mod race;
 mod reading;
+mod room;
 mod rotation;
 mod trouble;
 
@@ -26,6 +31,7 @@ use std::sync::atomic::Ordering;
 
 use super::entry::{Entry, FIRST_ENTRY, Kind, STATE_LEN, State};
 use super::inbox::Inbox;
+use super::rules::KeepFree;
 use super::*;
 
 /// Longer than anything takes that works.
@@ -38,7 +44,7 @@ struct World {
     dir: TempDir,
     daemon: DaemonId,
     owner: Owner,
-    rotation: Rotation,
+    rules: Rules,
     logs: Option<Logs>,
     events: mpsc::Receiver<LogEvent>,
     /// What was said while something else was waited for.
@@ -92,7 +98,11 @@ impl World {
             daemon,
             owner,
             dir,
-            rotation: Rotation::default(),
+            // Whatever else is on this disk.
+            rules: Rules {
+                keep_free: KeepFree::NOTHING,
+                ..Rules::default()
+            },
             logs: None,
             events,
             gaps: Vec::new(),
@@ -110,7 +120,7 @@ impl World {
     fn start(&mut self) {
         self.logs = None;
         let (sender, events) = mpsc::channel(64);
-        let logs = Logs::start(self.dir.path().join("index"), self.rotation, sender).unwrap();
+        let logs = Logs::start(self.dir.path().join("index"), self.rules, sender).unwrap();
         logs.register(self.daemon, self.owner.clone());
         self.events = events;
         self.logs = Some(logs);

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use zhylon_shared::id::DaemonId;
 
 use super::desk::{BELL, Desk, Identity};
 use super::inbox::{Closing, Command, Inbox};
-use super::log::Log;
-use super::{LogEvent, Rotation};
+use super::log::{Aside, Log};
+use super::{LogEvent, Rules};
 
 /// After a round that moved less than this the thread sleeps for `REST`, so that many small writes become one move.
 const BUSY_BYTES: u64 = 256 * 1024;
@@ -32,12 +32,12 @@ pub(super) fn start(
     name: &str,
     identity: Identity,
     inbox: Arc<Inbox>,
-    rotation: Rotation,
+    rules: watch::Receiver<Rules>,
     events: mpsc::Sender<LogEvent>,
     alive: Arc<AtomicUsize>,
 ) -> io::Result<()> {
     // With the agent's identity: a user's pipe pages are limited.
-    let mut desk = Desk::new(inbox.bell(), rotation)?;
+    let mut desk = Desk::new(inbox.bell(), rules)?;
     let alive = Alive::new(alive);
     let body = move || {
         let _alive = alive;
@@ -92,7 +92,7 @@ impl Rounds {
                 tracing::error!(%error, "a log thread cannot wait and ends; its FIFOs fill");
                 return;
             }
-            self.desk.read_clocks();
+            self.desk.begin_round();
             for event in &events {
                 match event.data.u64() {
                     BELL => self.read_inbox(),
@@ -197,6 +197,28 @@ impl Rounds {
         self.due.insert((at, daemon));
     }
 
+    /// Removes the oldest rotated files of the user's logs until all files take `most` bytes, or there are none.
+    fn shrink(&self, most: u64) {
+        let keep = self.desk.rules.rotation.keep;
+        let mut aside: Vec<(Aside, &Log)> = (self.logs.values())
+            .flat_map(|log| {
+                log.files_aside(keep)
+                    .into_iter()
+                    .map(move |file| (file, log))
+            })
+            .collect();
+        aside.sort_by_key(|(file, _)| (file.written, file.rotated.number));
+        let written: u64 = self.logs.values().map(Log::file_bytes).sum();
+        let mut total = aside.iter().map(|(file, _)| file.bytes).sum::<u64>() + written;
+        for (file, log) in aside {
+            if total <= most {
+                break;
+            }
+            log.remove_if_ours(file.rotated);
+            total -= file.bytes;
+        }
+    }
+
     /// Every log that is due has one turn.
     fn round(&mut self) {
         let mut due = Vec::new();
@@ -206,19 +228,23 @@ impl Rounds {
             self.due.pop_first();
             due.push(daemon);
         }
-        let mut moved = 0;
+        let (mut moved, mut put_aside) = (0, false);
         for daemon in &due {
             let Some(log) = self.logs.get_mut(daemon) else {
                 continue;
             };
             log.scheduled = None;
             moved += log.turn(&mut self.desk);
+            put_aside |= log.was_put_aside();
             if log.is_over() {
                 log.settle();
                 self.logs.remove(daemon);
             } else if let Some(next) = log.due(self.desk.now) {
                 self.schedule(*daemon, next);
             }
+        }
+        if put_aside && let Some(most) = self.desk.rules.total_bytes {
+            self.shrink(most);
         }
         for run in self.desk.drained.drain(..) {
             // Waits while the supervisor is behind, which never waits for us. An error means that it is gone.

@@ -124,7 +124,7 @@ fn cost(own: &[i32], programs: usize) -> Result<Cost> {
 }
 
 /// Nanoseconds on a processor of all threads of these processes.
-fn processor_time(pids: &[i32]) -> Result<u64> {
+pub(super) fn processor_time(pids: &[i32]) -> Result<u64> {
     let mut sum = 0;
     for pid in pids {
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use zhylon_shared::id::DaemonId;
 
-use super::super::entries::Entries;
+use super::super::entries::{Entries, between};
 use super::super::entry::{ENTRY_LEN, Entry, Kind, STATE_LEN, State};
 use super::super::segment::{SEGMENTS_MAX, Segment};
 use super::{Index, NOBODY};
@@ -30,7 +30,10 @@ impl Index {
         };
         let last = match state {
             Some(State { entries: 0, .. }) => None,
-            Some(state) => valid_entry(&file, state.entries - 1)?,
+            Some(state) if Entry::place(state.entries) <= room => {
+                valid_entry(&file, state.entries - 1)?
+            }
+            Some(_) => None,
             None => None,
         };
         let whole = state.filter(|state| state.entries == 0 || last.is_some());
@@ -41,10 +44,12 @@ impl Index {
             last,
             room,
             boot: boot(),
+            file_begins: 0,
         };
         if whole.is_none() {
             index.salvage(state, daemon)?;
         }
+        index.file_begins = index.first_of(index.state.segment)?;
         Ok(index)
     }
 
@@ -57,13 +62,14 @@ impl Index {
         let (mut end, mut dropped) = (self.state.position, None);
         for number in (0..self.state.entries).rev() {
             let entry = entries.get(number, self.state.entries)?;
-            let bytes = end - entry.position;
+            let bytes = between(entry.position, end)?;
             match entry.kind {
                 Kind::Data | Kind::Newline if bytes > 0 => {
                     return Ok(Some((entry, bytes, dropped == Some(entry.source))));
                 }
                 Kind::Dropped => dropped = Some(entry.source),
-                Kind::IndexLost
+                Kind::Forgotten
+                | Kind::IndexLost
                 | Kind::CutByUser
                 | Kind::CutByPowerLoss
                 | Kind::Cleared
@@ -128,16 +134,29 @@ fn valid_entry(file: &File, number: u64) -> io::Result<Option<Entry>> {
     }
 }
 
+fn is_forgotten(file: &File, number: u64) -> io::Result<bool> {
+    let mut bytes = [1; ENTRY_LEN];
+    match file.read_exact_at(&mut bytes, Entry::place(number)) {
+        Ok(()) => Ok(bytes == [0; ENTRY_LEN]),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// How many entries are valid from the beginning, at most `most`, and the last of them. Only after damage.
 fn count_valid(file: &File, most: u64) -> io::Result<(u64, Option<Entry>)> {
     let (mut count, mut last) = (0, None);
+    while count < most && is_forgotten(file, count)? {
+        count += 1;
+    }
     while count < most
         && let Some(entry) = valid_entry(file, count)?
     {
         count += 1;
         last = Some(entry);
     }
-    Ok((count, last))
+    // Zeroes alone are room that was never used.
+    Ok((if last.is_some() { count } else { 0 }, last))
 }
 
 /// Tells boots apart; 0 where the system does not say.

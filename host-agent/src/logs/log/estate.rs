@@ -39,9 +39,7 @@ impl Book {
         let file = file.try_clone();
         let index = file.and_then(|file| Index::load(file, daemon));
         self.index = Some(index.map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => {
-                Unwritable("an agent that was killed still writes it".to_owned())
-            }
+            ErrorKind::WouldBlock => Unwritable::new("an agent that was killed still writes it"),
             _ => Unwritable::by("its index", error),
         })?);
         self.unread = None;

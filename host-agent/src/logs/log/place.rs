@@ -7,18 +7,25 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::fstat;
+use rustix::fs::{fstat, fstatvfs};
 
 use super::super::desk::Desk;
 use super::super::entry::Kind;
 use super::super::home::{self, Unwritable};
 use super::super::pipe;
+use super::super::rules::{KeepFree, Size};
 use super::super::segment::{SEGMENTS_MAX, Segment};
 use super::Log;
 use super::lines::OpenLine;
 
 /// How often a log that is written checks that its path still leads to its file.
 const PATH_CHECK: Duration = Duration::from_secs(1);
+/// How often a log that is written looks at how much of its disk is free.
+const ROOM_CHECK: Duration = Duration::from_millis(100);
+/// The same in bytes: so much more than it should, a flood takes.
+const ROOM_STEP: u64 = 4 * 1024 * 1024;
+
+const KIB: u64 = 1024;
 
 /// The file, and what of it is ours.
 #[derive(Debug, Default)]
@@ -30,6 +37,8 @@ pub(super) struct Place {
     pub(super) file: Option<Arc<File>>,
     segments: Arc<[Arc<Segment>]>,
     pub(super) path_checked: Option<Instant>,
+    /// When, and at which position, there was last seen to be enough free space.
+    room_checked: Option<(Instant, u64)>,
 }
 
 impl Place {
@@ -89,7 +98,24 @@ impl Log {
         } else if size > offset {
             self.skip_to(size)?;
         }
+        self.find_room(desk)?;
         self.rotate_if_due(desk)
+    }
+
+    /// Stops before the disk is full: what else is on it needs the rest.
+    fn find_room(&mut self, desk: &Desk) -> Result<(), Unwritable> {
+        let position = self.position();
+        let checked = self.place.room_checked.is_some_and(|(at, from)| {
+            desk.now.duration_since(at) < ROOM_CHECK && position - from < ROOM_STEP
+        });
+        if checked || desk.rules.keep_free.is_nothing() {
+            return Ok(());
+        }
+        self.place.room_checked = None;
+        let (file, _) = self.end()?;
+        enough_room(file, desk.rules.keep_free)?;
+        self.place.room_checked = Some((desk.now, position));
+        Ok(())
     }
 
     pub(super) fn splice(
@@ -120,7 +146,7 @@ impl Log {
     fn end(&self) -> Result<(&File, u64), Unwritable> {
         let file = self.place.file.as_deref();
         file.zip(self.index().map(|index| index.state().offset))
-            .ok_or_else(|| Unwritable("it is not open".to_owned()))
+            .ok_or_else(|| Unwritable::new("it is not open"))
     }
 
     fn stat(&self) -> Result<rustix::fs::Stat, Unwritable> {
@@ -130,7 +156,7 @@ impl Log {
 
     pub(super) fn open_file(&mut self, desk: &Desk, make: bool) -> Result<(), Unwritable> {
         if let Some(reason) = &desk.refusal {
-            return Err(Unwritable(reason.clone()));
+            return Err(Unwritable::new(reason.clone()));
         }
         let Some((file, stat)) = home::open_log(&self.owner, &self.name, make)? else {
             return Ok(());
@@ -244,6 +270,21 @@ impl Log {
             Ok(())
         })
     }
+}
+
+/// Says no when less is free than is to stay free. A file system that knows no sizes is never full.
+fn enough_room(file: &File, keep_free: KeepFree) -> Result<(), Unwritable> {
+    let system = fstatvfs(file).map_err(|error| Unwritable::by("look at its disk", error))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+    let (free, keep) = (bytes(system.f_bavail), keep_free.of(bytes(system.f_blocks)));
+    if system.f_blocks > 0 && free < keep {
+        // The bound, not what is free: it is said once, not whenever a byte comes or goes.
+        return Err(Unwritable::full(format!(
+            "its disk has less than {} free (`keep_free` under [logs])",
+            Size(keep / KIB * KIB)
+        )));
+    }
+    Ok(())
 }
 
 /// Whether the byte before `offset` ends a line. So does no byte.

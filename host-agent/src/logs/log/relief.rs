@@ -1,5 +1,6 @@
 //! What happens while a log cannot be written: bytes wait in their FIFOs, and when a FIFO is full they are dropped and counted, so
-//! that no daemon ever stands still because of its log.
+//! that no daemon stands still because of its log. Where the host rather wants it to ([`WhenFull::Block`]), and there is no room,
+//! nothing of a run that lives is dropped.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,13 @@ use super::super::desk::Desk;
 use super::super::entry::Source;
 use super::super::home::{self, Unwritable};
 use super::super::pipe;
+use super::super::rules::WhenFull;
 use super::Log;
 
 /// How long until the next attempt.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same while there is no room: that is a cheap question, and a FIFO fills quickly.
+const RETRY_ROOM: Duration = Duration::from_millis(200);
 /// The same while the index is locked: an agent that was killed lets go within a moment, if it can.
 const RETRY_LOCK: Duration = Duration::from_millis(50);
 /// How often FIFOs that have something are looked at meanwhile: a writer that fills one in a single write rings no bell.
@@ -44,11 +48,16 @@ impl Log {
                 daemon = %self.daemon,
                 file = %home::path(&self.owner, &self.name).display(),
                 %reason,
-                "the log cannot be written; output waits, and is dropped when its FIFO is full"
+                "the log cannot be written; output waits, {}",
+                match reason.no_room && desk.rules.when_full == WhenFull::Block {
+                    true => "and then its daemon does",
+                    false => "and is dropped when its FIFO is full",
+                }
             );
         }
         let retry = match self.book.as_ref().is_some_and(|book| book.index.is_none()) {
             true => RETRY_LOCK,
+            false if reason.no_room => RETRY_ROOM,
             false => RETRY,
         };
         self.trouble = Some(Trouble {
@@ -68,6 +77,8 @@ impl Log {
 
     /// Drops what can wait no longer.
     pub(super) fn relieve(&mut self, desk: &mut Desk) {
+        let no_room = self.trouble.as_ref().is_some_and(|it| it.reason.no_room);
+        let may_wait = no_room && desk.rules.when_full == WhenFull::Block;
         let ended = self.feeds.iter().filter(|feed| feed.left.is_some()).count();
         let mut excess = ended.saturating_sub(ENDED_MAX);
         for at in 0..self.feeds.len() {
@@ -84,6 +95,9 @@ impl Log {
                     self.feeds[at].done = true;
                     self.break_line(self.feeds[at].source());
                 }
+                continue;
+            }
+            if may_wait {
                 continue;
             }
             match desk.pipes.look(&self.feeds[at].fifo) {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Rotation;
 use super::super::desk::Desk;
 use super::super::home::{self, Unwritable};
 use super::super::index::Rotated;
@@ -17,12 +16,24 @@ const RETRY: Duration = Duration::from_secs(60);
 /// leaves over.
 const REMOVED_AT_ONCE: usize = 16;
 
+/// A rotated file, as it lies there.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::logs) struct Aside {
+    pub(in crate::logs) rotated: Rotated,
+    pub(in crate::logs) bytes: u64,
+    /// Unix seconds, nanoseconds. Its user can say what it likes, to the loss of its own logs.
+    pub(in crate::logs) written: (i64, i64),
+}
+
 impl Log {
     /// Begins a new file if this one is as large as it may become, and whole lines are in it.
     pub(super) fn rotate_if_due(&mut self, desk: &Desk) -> Result<(), Unwritable> {
         let state = self.indexed(|index| Ok(*index.state()))?;
         let too_early = self.rotate_after.is_some_and(|after| desk.now < after);
-        if state.offset < desk.rotation.bytes || self.open.is_some() || too_early {
+        let entries = self.indexed(|index| Ok(index.entries_of_file()))?;
+        let rotation = desk.rules.rotation;
+        let small = state.offset < rotation.bytes && entries < rotation.entries;
+        if small || self.open.is_some() || too_early {
             return Ok(());
         }
         self.rotate_after = None;
@@ -39,9 +50,10 @@ impl Log {
             self.rotate_after = Some(desk.now + RETRY);
             return Ok(());
         }
+        self.put_aside = true;
         self.place.file = None;
         self.open_file(desk, true)?;
-        self.remove_rotated(desk.rotation.keep)
+        self.remove_rotated(desk.rules.rotation.keep)
     }
 
     /// Whether the file that was written last now bears the name that rotation gives it.
@@ -58,15 +70,45 @@ impl Log {
     pub(super) fn remove_rotated(&mut self, keep: usize) -> Result<(), Unwritable> {
         let most = keep + REMOVED_AT_ONCE;
         let rotated = self.indexed(|index| index.rotated(most))?;
-        for Rotated { number, inode } in rotated.into_iter().skip(keep) {
-            let name = rotated_name(&self.name, number);
-            let there = home::identity_at_path(&self.owner, &name);
-            if there.is_some_and(|(_, found)| found == inode) {
-                // What can not be removed now is tried at the next rotation.
-                let _ = home::remove_log(&self.owner, &name);
-            }
+        for rotated in rotated.iter().skip(keep) {
+            self.remove_if_ours(*rotated);
         }
-        Ok(())
+        self.indexed(|index| index.forget(&rotated, keep))
+    }
+
+    /// Removes a rotated file, if what bears its name is it.
+    pub(in crate::logs) fn remove_if_ours(&self, Rotated { number, inode }: Rotated) {
+        let name = rotated_name(&self.name, number);
+        let there = home::identity_at_path(&self.owner, &name);
+        if there.is_some_and(|(_, found)| found == inode) {
+            // What can not be removed now is tried at the next rotation.
+            let _ = home::remove_log(&self.owner, &name);
+        }
+    }
+
+    /// Whether a file was put aside since this was last asked.
+    pub(in crate::logs) fn was_put_aside(&mut self) -> bool {
+        std::mem::take(&mut self.put_aside)
+    }
+
+    /// The rotated files that are there, newest first.
+    pub(in crate::logs) fn files_aside(&self, most: usize) -> Vec<Aside> {
+        let rotated = self.index().and_then(|index| index.rotated(most).ok());
+        let found = rotated.into_iter().flatten().filter_map(|rotated| {
+            let name = rotated_name(&self.name, rotated.number);
+            let stat = home::stat_at_path(&self.owner, &name)?;
+            (stat.st_ino == rotated.inode).then_some(Aside {
+                rotated,
+                bytes: stat.st_size.cast_unsigned(),
+                written: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            })
+        });
+        found.collect()
+    }
+
+    /// Size of the file that is written.
+    pub(in crate::logs) fn file_bytes(&self) -> u64 {
+        self.index().map_or(0, |index| index.state().offset)
     }
 
     /// Whether there is a rotated file.
@@ -103,14 +145,4 @@ impl Log {
 /// `daemon-….log.000017`. Numbers only rise, and no file is ever renamed again.
 fn rotated_name(name: &str, number: u32) -> String {
     format!("{name}.{number:06}")
-}
-
-impl Default for Rotation {
-    /// What Supervisor does with a program's log by default (`stdout_logfile_maxbytes`, `stdout_logfile_backups`).
-    fn default() -> Self {
-        Self {
-            bytes: 50 * 1024 * 1024,
-            keep: 10,
-        }
-    }
 }

@@ -2,22 +2,35 @@
 
 use std::io;
 
-use super::super::entry::Entry;
+use super::super::entries::{between, damaged};
+use super::super::entry::{Entry, Kind};
 use super::View;
 use super::tail::Walk;
 
 /// Bytes looked through for the line end at which to begin. A longer line is begun within.
 const LINE_MAX: u64 = 1024 * 1024;
+/// Entries looked at one by one for a time; what is older is searched as if the clock had never been set back.
+const STEPS_MAX: u64 = 256 * 1024;
 
 impl View {
-    /// A clock that was set back makes times repeat: then it is one of the places with that time.
+    /// Position after the newest entry that is older than `second`.
     pub(super) fn since(&mut self, second: i64) -> io::Result<u64> {
         let count = self.now.entries;
-        let first = (self.entries).partition(count, |entry| entry.second < second)?;
-        if first < count {
+        let mut end = self.now.position;
+        for number in (0..count).rev().take(STEPS_MAX as usize) {
+            let entry = self.entries.get(number, count)?;
+            let is_older = entry.is_timed() && entry.second < second;
+            if is_older || entry.kind == Kind::Forgotten {
+                return Ok(end);
+            }
+            end = entry.position;
+        }
+        let older = count.saturating_sub(STEPS_MAX);
+        let first = (self.entries).partition(older, |entry| entry.second < second)?;
+        if first < older {
             Ok(self.entries.get(first, count)?.position)
         } else {
-            Ok(self.now.position)
+            Ok(end)
         }
     }
 
@@ -36,18 +49,21 @@ impl View {
             if instance.is_some_and(|wanted| wanted != entry.source.instance) {
                 continue;
             }
-            let piece = end - entry.position;
-            if piece + per_piece <= left {
-                left -= piece + per_piece;
+            let piece = between(entry.position, end)?.saturating_add(per_piece);
+            if piece <= left {
+                left -= piece;
                 begin = entry.position;
                 continue;
             }
             let nothing_yet = begin == position;
             let room = left.saturating_sub(per_piece).max(u64::from(nothing_yet));
             let within = self.begin_within(&entry, end, room)?;
-            return Ok(within.unwrap_or(if nothing_yet { end - room } else { begin }));
+            let begin = within.unwrap_or(if nothing_yet { end - room } else { begin });
+            return before_it(begin, position);
         }
-        Ok(walk.reached())
+        // Before this there is not even an entry any more: all of that is one gap.
+        let reached = walk.reached();
+        before_it(if reached == position { 0 } else { reached }, position)
     }
 
     /// Where in the last `room` bytes of an entry to begin; `None` where no line does.
@@ -64,4 +80,10 @@ impl View {
         let after = line_end.map(|at| from + at as u64 + 1);
         Ok(after.filter(|after| *after < end))
     }
+}
+
+/// A page ends after it begins, unless the index says otherwise.
+fn before_it(begin: u64, position: u64) -> io::Result<u64> {
+    let is_before = begin < position || position == 0;
+    is_before.then_some(begin).ok_or_else(damaged)
 }

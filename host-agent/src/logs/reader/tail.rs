@@ -99,6 +99,9 @@ impl Walk {
             self.next -= 1;
             self.steps += 1;
             let entry = view.entries.get(self.next, view.now.entries)?;
+            if entry.kind == Kind::Forgotten {
+                return Ok(None);
+            }
             let end = std::mem::replace(&mut self.end, entry.position);
             if matches!(entry.kind, Kind::Data | Kind::Newline) && end > entry.position {
                 return Ok(Some((entry, end)));

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 
-const INSTANCES: u32 = 8;
+pub(super) const INSTANCES: u32 = 8;
 const KILLS: u32 = 60;
 /// Kills that must have met a line half moved (or half a clear, half a rotation), else nothing was proven; more kills follow
 /// until there are so many.
@@ -20,7 +20,7 @@ const BESIDES: &str = "ZHYLON_TEST_DRAIN_BESIDES";
 
 /// What the drainer does besides draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Besides {
+pub(super) enum Besides {
     Nothing,
     /// It clears the log, again and again.
     Clears,
@@ -232,14 +232,14 @@ fn speak(index: u32, mut stdout: File, mut speech: Speech, stop: &AtomicBool) ->
 }
 
 /// The program that is killed: this one, running only `drainer`.
-struct Drainer {
-    child: Child,
+pub(super) struct Drainer {
+    pub(super) child: Child,
     /// Kept open for its last words.
     _said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Drainer {
-    fn start(world: &World, besides: Besides) -> Self {
+    pub(super) fn start(world: &World, besides: Besides) -> Self {
         let mut child = Program::new(std::env::current_exe().unwrap())
             .env(BESIDES, besides.word())
             .args(["logs::tests::kill::drainer", "--exact", "--nocapture"])
@@ -255,7 +255,7 @@ impl Drainer {
         Self { child, _said: said }
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.child
             .stdin
             .take()
@@ -280,10 +280,16 @@ fn drainer() {
         true => Rotation {
             bytes: 256 * 1024,
             keep: usize::MAX / 2,
+            ..Rotation::default()
         },
         false => Rotation::default(),
     };
-    let logs = Logs::start(dir.join("index"), rotation, sender).unwrap();
+    let rules = Rules {
+        rotation,
+        keep_free: KeepFree::NOTHING,
+        ..Rules::default()
+    };
+    let logs = Logs::start(dir.join("index"), rules, sender).unwrap();
     logs.register(daemon, owner_of(&dir.join("home")));
     let runs = (0..INSTANCES).map(|index| Run {
         slot: Slot { daemon, index },

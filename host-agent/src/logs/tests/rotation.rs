@@ -7,9 +7,13 @@ use super::*;
 
 impl World {
     /// A log that is rotated early.
-    fn rotating(bytes: u64, keep: usize) -> Self {
+    pub(super) fn rotating(bytes: u64, keep: usize) -> Self {
         let mut world = Self::quiet();
-        world.rotation = Rotation { bytes, keep };
+        world.rules.rotation = Rotation {
+            bytes,
+            keep,
+            ..Rotation::default()
+        };
         world.start();
         world
     }
@@ -30,7 +34,7 @@ impl World {
     }
 
     /// Says lines `from..to` of a hundred bytes each, and waits after each until it is in the file.
-    fn count(&self, instance: &mut Instance, reader: &LogReader, from: u64, to: u64) {
+    pub(super) fn count(&self, instance: &mut Instance, reader: &LogReader, from: u64, to: u64) {
         for number in from..to {
             instance.say(line(number));
             eventually(|| match reader.end() {
@@ -41,25 +45,40 @@ impl World {
     }
 }
 
-fn line(number: u64) -> String {
+pub(super) fn line(number: u64) -> String {
     format!("{number:099}\n")
 }
 
 /// Everything from `position` on: whole text, and the gaps as `(where, bytes, why)`.
-fn read_all(reader: &LogReader, mut position: u64) -> (String, Vec<(u64, u64, Reason)>) {
+pub(super) fn read_all(reader: &LogReader, position: u64) -> (String, Vec<(u64, u64, Reason)>) {
+    let all = read_until(reader, position, u64::MAX);
+    assert_eq!(reader.next(reader.end(), 1).unwrap(), None);
+    all
+}
+
+/// What lies between two positions.
+pub(super) fn read_until(
+    reader: &LogReader,
+    mut position: u64,
+    end: u64,
+) -> (String, Vec<(u64, u64, Reason)>) {
     let (mut text, mut gaps) = (String::new(), Vec::new());
-    while let Some(item) = reader.next(position, 1 << 20).unwrap() {
+    while position < end {
+        let max = (end - position).min(1 << 20) as usize;
+        let Some(item) = reader.next(position, max).unwrap() else {
+            break;
+        };
         match &item {
             LogItem::Data { data, .. } => text.push_str(std::str::from_utf8(data).unwrap()),
             LogItem::Missing { bytes, reason, .. } => gaps.push((position, *bytes, *reason)),
         }
         position = next_position(&item);
     }
-    assert_eq!(position, reader.end());
+    assert_eq!(position, end.min(reader.end()));
     (text, gaps)
 }
 
-fn lines(from: u64, to: u64) -> String {
+pub(super) fn lines(from: u64, to: u64) -> String {
     (from..to).map(line).collect()
 }
 

@@ -12,7 +12,8 @@ use super::*;
 fn a_log_whose_index_is_on_its_way_is_in_no_trouble() {
     let world = World::quiet();
     let flags = rustix::event::EventfdFlags::CLOEXEC;
-    let mut desk = Desk::new(&rustix::event::eventfd(0, flags).unwrap(), world.rotation).unwrap();
+    let rules = tokio::sync::watch::Sender::new(world.rules).subscribe();
+    let mut desk = Desk::new(&rustix::event::eventfd(0, flags).unwrap(), rules).unwrap();
     let mut log = Log::new(world.daemon, world.owner.clone());
     assert_eq!((log.turn(&mut desk), log.due(desk.now)), (0, None));
     // This one will never come.
