@@ -29,7 +29,10 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use tokio_util::sync::CancellationToken;
+use zhylon_shared::tls::Validity;
 
 pub(crate) use enroll::enroll;
 pub(crate) use report::{LinkReport, LinkState};
@@ -38,6 +41,14 @@ use crate::config::Config;
 use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::supervisor::SupervisorHandle;
+
+/// From when to when this host's certificate holds; `None` if it is not enrolled.
+///
+/// # Errors
+/// When the identity can not be read, for people.
+pub(crate) fn certificate(state_dir: &Path) -> Result<Option<Validity>, String> {
+    identity::Store::new(state_dir).validity()
+}
 
 /// Keeps the link up until `cancel`: waits for an identity, connects, speaks, and connects again. Never returns for a
 /// failure; failures are in the log and in `run_dir/link.json`.

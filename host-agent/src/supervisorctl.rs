@@ -37,7 +37,7 @@ use self::calls::{CallError, Server};
 use self::interrupts::Interrupts;
 pub(crate) use self::lines::Lines;
 use self::options::Parsed;
-pub(crate) use self::real::Place;
+pub(crate) use self::real::{Place, Reach, beside};
 
 /// Where a run of the client happens.
 pub(crate) struct Surroundings<'a> {

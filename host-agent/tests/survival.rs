@@ -15,6 +15,8 @@ mod kills;
 mod life;
 #[path = "survival/limits.rs"]
 mod limits;
+#[path = "survival/neighbours.rs"]
+mod neighbours;
 #[path = "survival/past.rs"]
 mod past;
 #[path = "survival/trees.rs"]

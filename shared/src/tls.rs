@@ -44,6 +44,15 @@ pub enum TlsError {
     Certificate(String),
 }
 
+/// From when to when a certificate holds, Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before: i64,
+    /// The last second.
+    pub not_after: i64,
+}
+
 /// The one crypto provider.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
@@ -111,6 +120,24 @@ pub fn spki_pin(certificate: &CertificateDer<'_>) -> Result<[u8; 32], TlsError> 
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|error| TlsError::Certificate(error.to_string()))?;
     Ok(Sha256::digest(parsed.tbs_certificate.subject_pki.raw).into())
+}
+
+/// From when to when the first certificate of a chain (PEM) holds.
+///
+/// # Errors
+/// When it is not PEM, or its first part is no certificate.
+pub fn validity(chain_pem: &[u8]) -> Result<Validity, TlsError> {
+    let chain = certificates(chain_pem)?;
+    let first = chain
+        .first()
+        .ok_or_else(|| TlsError::Certificate("there is none".to_owned()))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(first)
+        .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    let dates = parsed.validity();
+    Ok(Validity {
+        not_before: dates.not_before.timestamp(),
+        not_after: dates.not_after.timestamp(),
+    })
 }
 
 /// For the public listener: TLS 1.3, no client certificate, h2 only.

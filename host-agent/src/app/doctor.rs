@@ -10,9 +10,11 @@ use zhylon_shared::telemetry::LogFormat;
 use crate::config::{Caller, Config, Settings};
 
 mod agent;
+mod beside;
 mod door;
 mod host;
 mod kernel;
+mod link;
 
 /// Exit code when something is broken.
 const BROKEN: u8 = 1;
@@ -35,8 +37,11 @@ const CHECKS: &[Check] = &[
     ("agent", agent::processes),
     ("version", agent::versions),
     ("run records", agent::orphans),
-    ("link", agent::link),
+    ("link", link::link),
+    ("certificate", link::certificate),
+    ("clock", link::clock),
     ("local socket", door::socket),
+    ("Supervisor", beside::supervisor),
     ("supervisorctl", door::client),
     ("sudo", door::sudoers),
 ];

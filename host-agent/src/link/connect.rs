@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use zhylon_proto::agent::v1::RejectReason;
 use zhylon_proto::agent::v1::agent_service_client::AgentServiceClient;
+use zhylon_proto::agent::v1::{RejectReason, Welcome};
 use zhylon_shared::id::ServerId;
 use zhylon_shared::tls;
 
@@ -184,9 +184,10 @@ impl<H: Host, L: LogSource> Link<'_, H, L> {
         }
         .try_flatten_stream();
         let server = self.identity.about.server_id;
-        let welcomed = |session_epoch| {
+        let welcomed = |welcome: Welcome| {
+            reporter.heard_time(welcome.server_time.map(|time| (time.seconds, time.nanos)));
             reporter.say(LinkState::Connected, Some(server), None);
-            log_stream::keep(channel, session_epoch, self.room.clone())
+            log_stream::keep(channel, welcome.session_epoch, self.room.clone())
         };
         session::talk(
             self.host,

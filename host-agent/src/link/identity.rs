@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use zhylon_shared::id::ServerId;
 use zhylon_shared::redact::Secret;
+use zhylon_shared::tls::{self, Validity};
 
 const ABOUT: &str = "identity.json";
 const KEY: &str = "key.pem";
@@ -93,6 +94,20 @@ impl Store {
             chain: self.read(CHAIN)?,
             ca: self.read(CA)?,
         }))
+    }
+
+    /// From when to when the certificate holds; `None` if this host is not enrolled.
+    pub(super) fn validity(&self) -> Result<Option<Validity>, String> {
+        let told = |error: io::Error| error.to_string();
+        if self.about().map_err(told)?.is_none() {
+            return Ok(None);
+        }
+        let chain = self.read(CHAIN).map_err(told)?;
+        let validity = tls::validity(chain.as_bytes());
+        validity.map(Some).map_err(|error| {
+            let path = self.dir.join(CHAIN);
+            format!("{}: {error}", path.display())
+        })
     }
 
     /// Makes the directory if need be, and keeps a second enrolment out of it until the lock is dropped. `None` if

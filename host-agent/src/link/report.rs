@@ -14,6 +14,8 @@ use zhylon_shared::tls::error_chain;
 const FILE: &str = "link.json";
 /// Longest text kept of an error, characters: it may come from the other side. The rest is cut off.
 const ERROR_MAX: usize = 500;
+/// A time that is further from 1970 (seconds) is no clock's: it is as if none had been said.
+const LATEST: u64 = 1 << 40;
 
 /// How the link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,10 @@ pub(crate) struct LinkReport {
     pub(crate) server_id: Option<ServerId>,
     /// Why the link was last lost or could not be made; kept when it stands again.
     pub(crate) last_error: Option<String>,
+    /// What the api-server's clock said when this host's boot clock was at zero, Unix milliseconds, by the newest welcome.
+    /// So it stays true whoever sets the host's own clock meanwhile. `None`: no welcome yet.
+    #[serde(default)]
+    pub(crate) server_clock: Option<i64>,
 }
 
 impl LinkReport {
@@ -54,6 +60,17 @@ impl LinkReport {
             Err(error) => Err(error),
         }
     }
+
+    /// What the api-server's clock says now, Unix milliseconds; exact but for the way of one message. `None`: not known.
+    pub(crate) fn server_time(&self) -> Option<i64> {
+        Some(self.server_clock?.saturating_add(boot_clock()))
+    }
+}
+
+/// Since boot, milliseconds, the time asleep included.
+fn boot_clock() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
 }
 
 /// Keeps the file.
@@ -61,12 +78,23 @@ impl LinkReport {
 pub(super) struct Reporter {
     run_dir: PathBuf,
     report: Option<LinkReport>,
+    server_clock: Option<i64>,
 }
 
 impl Reporter {
     pub(super) fn new(run_dir: PathBuf) -> Self {
-        let report = None;
-        Self { run_dir, report }
+        Self {
+            run_dir,
+            report: None,
+            server_clock: None,
+        }
+    }
+
+    /// The api-server just said what time it is (Unix seconds, and nanoseconds); written with the state that follows.
+    pub(super) fn heard_time(&mut self, time: Option<(i64, i32)>) {
+        let time = time.filter(|(seconds, _)| seconds.unsigned_abs() < LATEST);
+        self.server_clock = time
+            .map(|(seconds, nanos)| seconds * 1000 + i64::from(nanos) / 1_000_000 - boot_clock());
     }
 
     /// A connection is about to be tried. What an earlier worker left in the file is no longer true.
@@ -90,6 +118,7 @@ impl Reporter {
             },
             server_id: server,
             last_error: (why.clone()).or_else(|| old.and_then(|old| old.last_error.clone())),
+            server_clock: self.server_clock,
         };
         if old == Some(&new) {
             return;

@@ -79,14 +79,14 @@ pub(super) struct Speaker {
     pub(super) boot_id: String,
 }
 
-/// Speaks until the session ends. `welcomed` is called with the session epoch; what it returns runs beside the session
-/// and is dropped with it.
+/// Speaks until the session ends. `welcomed` is called with the welcome; what it returns runs beside the session and is
+/// dropped with it.
 pub(super) async fn talk<H: Host, L: Future<Output = std::convert::Infallible>>(
     host: &H,
     speaker: &Speaker,
     incoming: impl Stream<Item = Result<ConnectResponse, tonic::Status>>,
     outgoing: mpsc::Sender<ConnectRequest>,
-    welcomed: impl FnOnce(i64) -> L,
+    welcomed: impl FnOnce(Welcome) -> L,
     cancel: &CancellationToken,
 ) -> Ended {
     let mut incoming = std::pin::pin!(incoming);
@@ -134,7 +134,7 @@ pub(super) async fn talk<H: Host, L: Future<Output = std::convert::Infallible>>(
             applier_done = true;
             end.unwrap_or_else(|error| End::Lost(format!("applying a configuration failed: {error}")))
         }
-        never = welcomed(welcome.session_epoch) => match never {},
+        never = welcomed(welcome) => match never {},
     };
     stop.cancel();
     if !applier_done && let Err(error) = applying.await {

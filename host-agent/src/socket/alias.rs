@@ -76,7 +76,7 @@ impl Alias {
     }
 
     /// Whether a Supervisor is started at boot, by systemd or by an init script.
-    fn is_wanted_by_supervisor(&self) -> bool {
+    pub(crate) fn is_wanted_by_supervisor(&self) -> bool {
         let systemd = self.etc.join("systemd/system/multi-user.target.wants");
         let by_systemd = |name: &&str| is_there(&systemd.join(format!("{name}.service")));
         SERVICES.iter().any(by_systemd) || (2..=5).any(|level| self.is_started_at(level))

@@ -45,7 +45,7 @@ pub(super) struct Real {
 
 /// Whether it can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     Answers,
     /// It does not run, or the caller may not speak to it.
     Away,
@@ -61,6 +61,12 @@ impl Place {
             config: "/etc/supervisor/supervisord.conf".into(),
         }
     }
+}
+
+/// A real Supervisor on this host, for `doctor`: how it is, and the words by which its own client reaches it.
+pub(crate) fn beside() -> Option<(Reach, String)> {
+    let real = Real::find(&Place::of_this_host())?;
+    Some((real.reach(), real.by_hand()))
 }
 
 impl Real {

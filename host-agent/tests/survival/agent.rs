@@ -311,6 +311,14 @@ impl Agent {
             .unwrap()
     }
 
+    /// `host-agent status`.
+    pub(crate) fn status(&self) -> String {
+        let mut status = self.program();
+        status.arg("status").arg("--config");
+        let output = status.arg(self.path("agent.toml")).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// `host-agent upgrade`.
     pub(crate) fn upgrade(&self) -> Output {
         self.upgrade_by(&self.bin.join("host-agent"))

@@ -50,6 +50,39 @@ fn what_ended_for_good_is_not_started_again_however_soon_the_worker_dies() {
 }
 
 #[test]
+fn a_record_goes_only_once_the_note_of_its_end_is_there() {
+    let home = tempfile::tempdir().unwrap();
+    let (starts, go) = (home.path().join("starts"), home.path().join("go"));
+    let script = format!(
+        "echo up >> {}; while ! test -e {}; do sleep 0.01; done; exit 7",
+        starts.display(),
+        go.display()
+    );
+    let once = Daemon::shell(&script).with("restart_policy", "NEVER");
+    let agent = Agent::with(&[&once]);
+    let pid = agent.pid(&once, 0);
+    // No note can be written from now on.
+    fs::create_dir(agent.path("run/ended.tmp")).unwrap();
+    fs::write(&go, "").unwrap();
+    for _ in 0..2 {
+        agent.wait_for(&once, 0, "EXITED");
+        assert!(agent.path(&format!("run/records/{pid}")).exists());
+        agent.kill_worker();
+        agent.wait_ready();
+    }
+    agent.wait_for(&once, 0, "EXITED");
+    fs::remove_dir(agent.path("run/ended.tmp")).unwrap();
+    until("the note, and then no record", || {
+        (!agent.path(&format!("run/records/{pid}")).exists()).then_some(())
+    });
+    assert!(agent.path("run/ended").exists());
+    agent.kill_worker();
+    agent.wait_ready();
+    agent.wait_for(&once, 0, "EXITED");
+    assert_eq!(lines(&starts), ["up"], "it ran once");
+}
+
+#[test]
 fn another_boot_starts_it_again() {
     let once = Daemon::shell("exit 7").with("restart_policy", "NEVER");
     let mut agent = Agent::with(&[&once]);

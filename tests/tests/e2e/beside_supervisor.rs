@@ -9,6 +9,7 @@ use xtask::up::processes::Process;
 use zhylon_tests::daemons::{Watched, draft_of};
 use zhylon_tests::machine::{Machine, Said, place};
 use zhylon_tests::namespace::story;
+use zhylon_tests::world::programs;
 use zhylon_tests::{World, eventually, skip};
 
 /// The customer's own programs.
@@ -37,9 +38,23 @@ fn two_supervisors_share_a_host() {
         let said = machine.shell("root", "supervisorctl status");
         assert_eq!((said.code, said.out.lines().count()), (0, 2), "{said:?}");
 
+        // As on a host of its own: the agent's door is also where Supervisor's clients look.
+        let enabled = Path::new("/etc/systemd/system/multi-user.target.wants/supervisor.service");
+        place(enabled, "", 0o644);
+        doctor(
+            &world,
+            "warn",
+            "its service is enabled, and it can not be reached",
+        );
+
         // It starts while we run, and has its own socket.
         let mut supervisord = Supervisor::start();
         ours.untouched();
+        doctor(
+            &world,
+            "ok",
+            "a real one runs beside us and may have /run/supervisor.sock",
+        );
         let before = supervisord.processes(&machine);
         assert_eq!(
             before.keys().collect::<Vec<_>>(),
@@ -131,6 +146,21 @@ fn two_supervisors_share_a_host() {
         ours.gone();
         assert_eq!(supervisord.processes(&machine), theirs);
     });
+}
+
+/// What `host-agent doctor` says of the neighbour.
+#[track_caller]
+fn doctor(world: &World, level: &str, found: &str) {
+    let config = world.dir().join("host-agent.toml");
+    let text = std::fs::read_to_string(config).expect("the agent's configuration");
+    let beside = world.dir().join("beside.toml");
+    let door = "supervisor_socket = \"/run/supervisor.sock\"";
+    place(&beside, &format!("{door}\n{text}"), 0o644);
+    let mut doctor: Command = world.command(programs().path("host-agent"));
+    doctor.args(["doctor", "--config"]).arg(beside);
+    let said: Said = doctor.output().expect("start it").into();
+    let line = format!("{level:4} {:16} {found}", "Supervisor");
+    assert!(said.out.contains(&line), "{line}: {said:?}");
 }
 
 /// Which of them are other processes.

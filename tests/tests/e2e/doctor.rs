@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -71,6 +72,8 @@ fn a_doctor_finds_what_ails_a_host() {
             "run records",
             "version",
             "link",
+            "certificate",
+            "clock",
         ] {
             let all = told(&world, check);
             assert!(
@@ -205,6 +208,8 @@ fn a_doctor_finds_what_ails_a_host() {
                 .success()
         );
 
+        clocks_and_certificates(&world, &run_dir, &state_dir);
+
         // The worker stands still, then the agent is gone.
         let worker = eventually("a worker", || world.process("ZHYLON_WORKER_PID"));
         worker.signal(Signal::STOP).expect("stop it");
@@ -242,4 +247,57 @@ fn a_doctor_finds_what_ails_a_host() {
         }
         assert_eq!(world.running(&id).await, [pid]);
     });
+}
+
+/// The clock of the api-server moves, as far as the agent knows; the certificate stays, and then is none.
+fn clocks_and_certificates(world: &World, run_dir: &Path, state_dir: &Path) {
+    let report = run_dir.join("link.json");
+    let told = std::fs::read_to_string(&report).expect("how the link is");
+    let days = |days: i64| {
+        let mut moved: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let server = moved["server_clock"].as_i64().expect("it was welcomed");
+        moved["server_clock"] = (server + days * 24 * 3_600_000).into();
+        place(&report, &moved.to_string(), 0o644);
+    };
+    is(world, "certificate", "ok", "ends in 29 days", "");
+    for (ahead, clock, level, certificate, remedy) in [
+        (
+            25,
+            "skew: 24 days behind",
+            "warn",
+            "its renewal is overdue",
+            "enroll --replace",
+        ),
+        (
+            40,
+            "skew: 39 days behind",
+            "fail",
+            "ended 10 days ago",
+            "enroll --replace",
+        ),
+        (
+            -3,
+            "skew: 3 days ahead of",
+            "fail",
+            "begins in 2 days only",
+            "both clocks",
+        ),
+    ] {
+        days(ahead);
+        is(world, "clock", "warn", clock, "timedatectl");
+        is(world, "certificate", level, certificate, remedy);
+    }
+    place(&report, &told, 0o644);
+    is(world, "clock", "ok", "as the api-server's", "");
+    let chain = state_dir.join("identity/chain.pem");
+    let whole = std::fs::read_to_string(&chain).expect("its certificate");
+    place(&chain, "torn", 0o600);
+    is(
+        world,
+        "certificate",
+        "fail",
+        "chain.pem",
+        "enroll --replace",
+    );
+    place(&chain, &whole, 0o600);
 }

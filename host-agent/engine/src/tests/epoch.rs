@@ -100,6 +100,8 @@ fn holds_stay_and_end_with_the_next_intent_of_the_new_epoch() {
         assert_eq!(sim.states(1), [Stopped; 2]);
         sim.kill_worker();
         sim.settle();
+        // The ledger knows it already: nothing is written anew.
+        assert_eq!(sim.take_effects(), []);
         assert_eq!(sim.states(1), [Stopped; 2]);
         assert_eq!(sim.view(1).hold.unwrap().intent_generation, intent);
         sim.api_start(1);

@@ -115,6 +115,21 @@ fn restarts_and_the_last_end_of_what_runs_are_remembered() {
 }
 
 #[test]
+fn so_is_the_last_end_of_what_was_stopped_and_never_restarted() {
+    let mut sim = Sim::with(spec(|_| {}));
+    sim.pass(SEC * 2);
+    sim.api_stop(1);
+    sim.settle();
+    let before = sim.view(1).instances.remove(0);
+    assert_eq!(
+        (before.restart_count, before.last_exit.is_some()),
+        (0, true)
+    );
+    sim.kill_worker();
+    assert_eq!(sim.view(1).instances[0].last_exit, before.last_exit);
+}
+
+#[test]
 fn notes_are_not_believed_against_a_newer_run() {
     let mut sim = never();
     let noted = sim.engine.past(&id(1));

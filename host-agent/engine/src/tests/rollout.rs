@@ -224,6 +224,48 @@ fn every_step_has_its_own_time() {
 }
 
 #[test]
+fn a_check_that_hangs_takes_none_of_a_steps_time() {
+    let mut sim = three();
+    let habit = sim.habits.entry(id(1)).or_default();
+    (habit.spawn_takes, habit.check_takes) = (SEC * 3500, SEC * 3480);
+    sim.api_restart_by(1, Rolling);
+    sim.update(1, better());
+    // Long after a step would have failed that was not waiting for a check.
+    sim.pass(SEC * 3479);
+    assert_eq!(sim.outcome(1), None);
+    sim.habits.clear();
+    sim.settle();
+    assert_eq!(sim.outcome(1), Some((1, Succeeded)));
+    assert_eq!(commands(&sim, 1), ["better"; 3]);
+}
+
+#[test]
+fn a_recycle_of_what_is_up_to_date_is_waited_for() {
+    let quick = |command: &str| {
+        let command = command.to_owned();
+        spec(|d| (d.command, d.processes, d.start_seconds) = (command, Some(3), Some(0)))
+    };
+    let mut sim = Sim::with(quick("serve"));
+    sim.pass(SEC * 2);
+    sim.update(1, quick("better"));
+    let until = |sim: &mut Sim, states: [_; 3]| {
+        let reached = (0..1000).any(|_| {
+            sim.pass(MS);
+            sim.states(1) == states
+        });
+        assert!(reached, "{states:?}: {:?}", sim.states(1));
+    };
+    until(&mut sim, [Running, Stopping, Running]);
+    // Too soon to be started again at once.
+    sim.end(1, 0, Exit::Code(0));
+    assert_eq!(sim.states(1), [Starting, Stopping, Running]);
+    until(&mut sim, [Starting, Running, Running]);
+    until(&mut sim, [Running, Running, Stopping]);
+    sim.settle();
+    assert_eq!(commands(&sim, 1), ["better"; 3]);
+}
+
+#[test]
 fn a_step_that_ends_for_good_before_it_ran_fails_and_one_that_ran_did_its_part() {
     let once = |command: &str| {
         let command = command.to_owned();

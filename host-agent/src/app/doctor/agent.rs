@@ -1,4 +1,4 @@
-//! The agent itself: its programs, its processes, what they left, and its link.
+//! The agent itself: its programs, its processes, and what they left.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -6,7 +6,6 @@ use rustix::process::Pid;
 
 use super::{Finding, Patient};
 use crate::app::agent::{Lock, Process, try_lock};
-use crate::link::{LinkReport, LinkState};
 use crate::spawn::Helper;
 use crate::spawn::record::{Found, Records};
 
@@ -94,25 +93,4 @@ pub(super) fn orphans(patient: &Patient<'_>) -> Vec<Finding> {
     Finding::warn(format!("{}: {}", path.display(), bad.join(", ")))
         .means("an end was not seen yet; the next worker takes it for one nobody saw")
         .remedy("look again in a moment; if it stays, restart the agent: daemons go on running")
-}
-
-pub(super) fn link(patient: &Patient<'_>) -> Vec<Finding> {
-    let report = match LinkReport::read(&patient.config().run_dir) {
-        Ok(Some(report)) => report,
-        Ok(None) => return Finding::warn("no worker has told of it yet").remedy(""),
-        Err(error) => return Finding::warn(format!("not known: {error}")).remedy(""),
-    };
-    let why = report.last_error.unwrap_or_default();
-    match report.state {
-        LinkState::Connected => Finding::ok("connected"),
-        LinkState::NotEnrolled => Finding::fail("this host is not enrolled")
-            .means("the api-server can not give it daemons")
-            .remedy("`host-agent enroll`, with a token from the panel"),
-        LinkState::Connecting => Finding::warn(format!("not connected: {why}"))
-            .means("daemons run on; changes come when it stands again")
-            .remedy("look at the network, and at the host's clock"),
-        LinkState::Revoked => Finding::fail(format!("this host's identity is revoked: {why}"))
-            .means("daemons run on; nothing new comes")
-            .remedy("`host-agent enroll --replace`, with a new token, if that was not meant"),
-    }
 }

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::KeyPair;
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use zhylon_proto::agent::v1::{
 };
 use zhylon_shared::id::ServerId;
 use zhylon_shared::redact::Secret;
+use zhylon_shared::wire;
 
 use super::fakes::{FakeHost, FakeLogs, config, id, snapshot};
 use super::server::{Ca, Listening, builder, listen, mutual};
@@ -25,6 +26,9 @@ use crate::link::report::{LinkReport, LinkState};
 
 /// Longer than any first waits of a reconnecting agent (3 s each).
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// By so much the api-server's clock is ahead.
+const SKEW: Duration = Duration::from_secs(3600);
 
 type Down<T> = mpsc::Sender<Result<T, Status>>;
 
@@ -160,6 +164,7 @@ impl World {
             protocol: 1,
             session_epoch: 77,
             heartbeat_interval_ms: 1000,
+            server_time: Some(wire::timestamp(SystemTime::now() + SKEW)),
             ..Welcome::default()
         };
         say(&down, connect_response::Frame::Welcome(welcome)).await;
@@ -217,6 +222,12 @@ async fn waits_for_an_identity_speaks_and_comes_back() {
         .reported(|report| report.state == LinkState::Connected)
         .await;
     assert_eq!(report.server_id, Some(world.server_id));
+    let told = Duration::from_millis(report.server_time().unwrap().unsigned_abs());
+    let skew = (SystemTime::UNIX_EPOCH + told).duration_since(SystemTime::now());
+    assert!(
+        skew.unwrap().abs_diff(SKEW) < DEADLINE,
+        "its clock is known"
+    );
     let update = snapshot(4, &[config(1, "sleep 1", 4)]);
     say(&down, connect_response::Frame::ConfigUpdate(update)).await;
     loop {

@@ -102,7 +102,8 @@ impl Marked {
             if new.is_empty() {
                 break;
             }
-            for process in new.into_iter().filter_map(process) {
+            let all = new.into_iter().filter_map(process);
+            for process in all.filter(|process| self.is_young_enough(process)) {
                 if self.is_member(&process, session) {
                     found_one((&process.pid, &process.start_time));
                     found.insert(process.pid, process.start_time);
@@ -135,6 +136,13 @@ impl Marked {
         let then = self.start_time;
         let is_a_strangers = now.is_ok_and(|now| then.is_some_and(|then| then != now));
         (!is_a_strangers).then_some(self.main)
+    }
+
+    /// Who was there before the main process is nobody's child in its tree: most of a host's processes cost one look at
+    /// their start time, and neither their environment nor their descriptors are read.
+    fn is_young_enough(&self, process: &Process) -> bool {
+        self.start_time
+            .is_none_or(|then| process.start_time >= then)
     }
 
     fn is_member(&self, process: &Process, session: Option<Pid>) -> bool {

@@ -101,6 +101,54 @@ fn what_does_not_run_uses_nothing_and_a_new_generation_begins_anew() {
 }
 
 #[test]
+fn memory_without_a_cgroup_is_what_the_kernel_calls_resident() {
+    let program = Program::new("exec sleep 1000");
+    let pid = program.pid();
+    let comm = format!("/proc/{pid}/comm");
+    while std::fs::read_to_string(&comm).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
+    let kernels = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        1024 * kib.parse::<u64>().unwrap()
+    };
+    // It grows until it sleeps; the kernel itself counts these two by slightly different pages.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (before, ours) = (kernels(), resident(pid).unwrap());
+        if before == kernels() && ours.abs_diff(before) <= before / 4 {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{before} by the kernel, {ours} by us"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_new_generation_has_nothing_of_the_old_one_whose_end_is_heard_later() {
+    let daemon = DaemonId::random().unwrap();
+    let program = Program::new("exec sleep 1000");
+    let (old, new) = (run(daemon, 0, 1), run(daemon, 0, 2));
+    let tree = Tree::marked(program.pid(), None, &old.slot, "x");
+    let mut usages = Usages::default();
+    let now = Instant::now();
+    usages.began(now);
+    usages.look(now + FIRST, [(&old, program.pid(), &tree)].into_iter());
+    assert!(usages.of(&daemon)[&0].now.is_some());
+    // It uses exactly what the old one did, and that is news.
+    let due = usages.due().unwrap();
+    let news = usages.look(due, [(&new, program.pid(), &tree)].into_iter());
+    assert_eq!(news, [daemon]);
+    usages.ended(&old, &tree);
+    assert!(usages.of(&daemon)[&0].now.is_some());
+}
+
+#[test]
 fn a_look_at_many_is_followed_by_a_long_rest() {
     let daemon = DaemonId::random().unwrap();
     let program = Program::new("exec sleep 1000");

@@ -19,6 +19,8 @@ pub(in crate::tests) struct Habit {
     pub(in crate::tests) orphans: Orphans,
     /// Whether a spec resolves.
     pub(in crate::tests) resolves: Result<(), StartError>,
+    /// How long it takes to find that out.
+    pub(in crate::tests) check_takes: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl Default for Habit {
             obeys: Some(Duration::from_millis(100)),
             orphans: Orphans::None,
             resolves: Ok(()),
+            check_takes: Duration::from_millis(5),
         }
     }
 }
@@ -148,9 +151,10 @@ impl Sim {
             Effect::Check {
                 daemon, revision, ..
             } => {
-                let result = self.habit(daemon).resolves;
+                let habit = self.habit(daemon);
+                let result = habit.resolves;
                 self.later(
-                    Duration::from_millis(5),
+                    habit.check_takes,
                     Input::Checked {
                         daemon,
                         revision,

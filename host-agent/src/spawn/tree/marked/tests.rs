@@ -136,3 +136,30 @@ fn a_number_that_became_a_strangers_is_left_alone() {
     assert!(process(pid).is_some());
     end(stranger);
 }
+
+#[test]
+fn who_was_there_before_the_main_process_is_none_of_its_tree() {
+    let slot = slot();
+    let before = program(&slot, "exec sleep 1000");
+    let (old, mut main) = (Pid::from_child(&before), None);
+    // The kernel counts start times in hundredths of a second.
+    until("a younger one", || {
+        if let Some(same) = main.replace(program(&slot, "setsid sleep 1000 & exec sleep 1000")) {
+            end(same);
+        }
+        let now = start_time(Pid::from_child(main.as_ref().unwrap()));
+        now.unwrap() > start_time(old).unwrap()
+    });
+    let main = main.unwrap();
+    let began = start_time(Pid::from_child(&main)).unwrap();
+    let mut tree = Marked::new(Pid::from_child(&main), Some(began), &slot, "x");
+    until("both of them", || {
+        tree.remember();
+        tree.known.len() >= 2
+    });
+    assert!(!tree.known.contains_key(&old), "though it has their mark");
+    end(main);
+    killed(&mut tree);
+    assert!(process(old).is_some());
+    end(before);
+}
