@@ -59,3 +59,45 @@ pub(crate) fn path(spec: &DaemonSpec, uid: u32) -> &str {
         .get("PATH")
         .map_or(default, |path| path.expose())
 }
+
+#[cfg(test)]
+mod tests {
+    use zhylon_shared::spec::SpecDraft;
+
+    use super::*;
+    use crate::spawn::users::{Users, Who};
+
+    #[test]
+    fn a_spec_may_change_what_is_the_users_but_not_what_a_tree_is_known_by() {
+        let variables = [
+            ("HOME", "/srv"),
+            ("LANG", "de_DE.UTF-8"),
+            (MARKER, "somebody:else"),
+        ];
+        let spec = DaemonSpec::check(SpecDraft {
+            command: "true".to_owned(),
+            environment: (variables.iter())
+                .map(|(name, value)| {
+                    (
+                        (*name).to_owned(),
+                        zhylon_shared::redact::Secret::new(*value),
+                    )
+                })
+                .collect(),
+            ..SpecDraft::default()
+        })
+        .unwrap();
+        let slot = Slot {
+            daemon: "h:H3hxDfKZE0mHsxTqwN".parse().unwrap(),
+            index: 3,
+        };
+        let root = Users::asking_here().find(&Who::Uid(0)).unwrap();
+        let all = of(&spec, &slot, &root).unwrap();
+        let all: Vec<_> = all.iter().map(|one| one.to_str().unwrap()).collect();
+        let marker = format!("{MARKER}={}", name::instance(&slot.daemon, 3));
+        for expected in ["HOME=/srv", "LANG=de_DE.UTF-8", &marker, "USER=root"] {
+            assert!(all.contains(&expected), "{expected}: {all:?}");
+        }
+        assert_eq!(all.iter().filter(|one| one.starts_with(MARKER)).count(), 1);
+    }
+}

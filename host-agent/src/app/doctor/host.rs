@@ -144,8 +144,7 @@ fn judge_open_files(hard: u64, runs: u64) -> Vec<Finding> {
 pub(super) fn state_dir(patient: &Patient<'_>) -> Vec<Finding> {
     let path = &patient.config().state_dir;
     let mut findings = judge_dir(patient, path, 0o077, "0700");
-    let in_memory = statfs(path).is_ok_and(|fs| IN_MEMORY.contains(&(fs.f_type as u64)));
-    if in_memory {
+    if is_in_memory(path) == Some(true) {
         findings.extend(
             Finding::warn(format!("{} is in memory", path.display()))
                 .means("after a reboot this host has no identity, no holds, and its logs no index")
@@ -160,7 +159,23 @@ pub(super) fn state_dir(patient: &Patient<'_>) -> Vec<Finding> {
 
 pub(super) fn run_dir(patient: &Patient<'_>) -> Vec<Finding> {
     let path = &patient.config().run_dir;
-    or_well(judge_dir(patient, path, 0o022, "0755"), path)
+    let mut findings = judge_dir(patient, path, 0o022, "0755");
+    if is_in_memory(path) == Some(false) {
+        findings.extend(on_disk(path));
+    }
+    or_well(findings, path)
+}
+
+fn on_disk(path: &Path) -> Vec<Finding> {
+    Finding::warn(format!("{} is on a disk", path.display()))
+        .means("each start and each end of a daemon waits for that disk, some milliseconds when it is busy")
+        .remedy("put run_dir below /run, and a tmpfs there (`mount -t tmpfs tmpfs /run` at boot, as systemd does)")
+}
+
+/// `None` where there is no telling.
+fn is_in_memory(path: &Path) -> Option<bool> {
+    let fs = statfs(path).ok()?;
+    Some(IN_MEMORY.contains(&(fs.f_type as u64)))
 }
 
 fn or_well(findings: Vec<Finding>, path: &Path) -> Vec<Finding> {
@@ -253,6 +268,13 @@ mod tests {
         );
         assert_eq!(level(capabilities_of(CapabilitySet::all())), Level::Ok);
         assert_eq!(level(capabilities_of(CapabilitySet::empty())), Level::Warn);
+    }
+
+    #[test]
+    fn what_lies_in_memory_is_known() {
+        assert_eq!(is_in_memory(Path::new("/dev/shm")), Some(true));
+        assert_eq!(is_in_memory(Path::new("/proc/self")), Some(false));
+        assert_eq!(is_in_memory(Path::new("/does/not/exist")), None);
     }
 
     #[test]

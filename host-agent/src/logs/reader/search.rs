@@ -71,10 +71,12 @@ impl View {
         let from = end - room;
         let block = self.read(entry, from, room.min(LINE_MAX) as usize)?;
         if block.is_empty() && room > 0 {
-            // It is in no file any more: all of that segment is one gap.
+            // It is in no file any more. If nothing of its segment is, all of that is one gap.
             let count = self.now.entries;
             let first = (self.entries).partition(count, |other| other.segment < entry.segment)?;
-            return Ok(Some(self.entries.get(first, count)?.position));
+            let first = self.entries.get(first, count)?;
+            let is_gone = self.read(&first, first.position, 1)?.is_empty();
+            return Ok(is_gone.then_some(first.position));
         }
         let line_end = block.iter().position(|byte| *byte == b'\n');
         let after = line_end.map(|at| from + at as u64 + 1);

@@ -70,9 +70,12 @@ pub(super) fn read_until(
         };
         match &item {
             LogItem::Data { data, .. } => text.push_str(std::str::from_utf8(data).unwrap()),
-            LogItem::Missing { bytes, reason, .. } => gaps.push((position, *bytes, *reason)),
+            // A gap is told of whole; only so much of it was asked for.
+            LogItem::Missing { bytes, reason, .. } => {
+                gaps.push((position, (*bytes).min(end - position), *reason));
+            }
         }
-        position = next_position(&item);
+        position = next_position(&item).min(end);
     }
     assert_eq!(position, end.min(reader.end()));
     (text, gaps)
