@@ -74,16 +74,17 @@ impl Trap {
         let (home, mut swaps) = (&self.world.owner.home, 0);
         let logs = home.join(".zhylon");
         let log = self.world.file();
-        let exchange = |a: &Path, b: &Path| {
-            // The other side may have renamed or removed it just now.
-            let _ = renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
-        };
+        // The other side may have renamed or removed it just now.
+        let exchange = |a: &Path, b: &Path| renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
         while !stop.load(Ordering::Relaxed) {
             let decoy = logs.join(DECOYS[swaps as usize % DECOYS.len()]);
-            exchange(&decoy, &log);
-            exchange(&logs, &home.join("way"));
-            exchange(&logs, &home.join("way"));
-            exchange(&decoy, &log);
+            let swapped = exchange(&decoy, &log).is_ok();
+            let _ = exchange(&logs, &home.join("way"));
+            let _ = exchange(&logs, &home.join("way"));
+            // Else a decoy would stay in the log's place once the log was away.
+            if swapped {
+                let _ = exchange(&decoy, &log);
+            }
             swaps += 1;
         }
         swaps

@@ -2,6 +2,7 @@
 //! four times. The programs of the real `supervisord` carry our daemons' names, so nothing but pids and times differs.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use host_agent_engine::effect::CommandOutcome;
 use host_agent_engine::time::Time;
@@ -242,11 +243,27 @@ fn piped(client: fn(&Path, &str) -> Said, socket: &Path) -> Vec<(String, Said)> 
         .into()
 }
 
-/// The transcript of all lines, as comparable as it gets.
-fn transcript(client: Client, socket: &Path) -> Vec<(String, Said)> {
+/// Waits until no process is on its way from one state to another: the clients are not equally fast, and supervisord looks
+/// at its processes once a second.
+fn rested(socket: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let status = ours(socket, &["status"]).out;
+        let moves = ["STARTING", "BACKOFF", "STOPPING"];
+        if !moves.iter().any(|state| status.contains(state)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The transcript of all lines, as comparable as it gets. `before` each of them.
+fn transcript(client: Client, socket: &Path, before: fn(&Path)) -> Vec<(String, Said)> {
     LINES
         .iter()
         .map(|line| {
+            before(socket);
             let shown = socket.display().to_string();
             let line_here = line.replace("SOCKET", &shown);
             let words: Vec<String> = line_here.split(' ').map(spelled).collect();
@@ -315,14 +332,14 @@ fn both_clients_say_the_same_of_both_servers() {
         move || {
             let served = supervisord();
             let typed = piped(shell, &served.socket());
-            [typed, transcript(client, &served.socket())].concat()
+            [typed, transcript(client, &served.socket(), rested)].concat()
         }
     };
     let fake = |client: Client, shell: Shell| {
         move || {
             let served = scripted();
             let typed = piped(shell, &served.socket);
-            [typed, transcript(client, &served.socket)].concat()
+            [typed, transcript(client, &served.socket, |_| {})].concat()
         }
     };
     let (oracle, others) = std::thread::scope(|scope| {
