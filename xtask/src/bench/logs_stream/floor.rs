@@ -46,15 +46,15 @@ pub(super) enum Work {
 pub(super) struct Floor {
     url: String,
     ca: Vec<u8>,
-    _halves: [tokio::runtime::Runtime; 2],
+    halves: [Option<tokio::runtime::Runtime>; 2],
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
         // A runtime must not wait for its tasks here: this is another one's thread.
-        for half in &mut self._halves {
-            if let Ok(spare) = tokio::runtime::Builder::new_current_thread().build() {
-                std::mem::replace(half, spare).shutdown_background();
+        for half in &mut self.halves {
+            if let Some(half) = half.take() {
+                half.shutdown_background();
             }
         }
     }
@@ -86,7 +86,7 @@ impl Floor {
         Ok(Self {
             url,
             ca,
-            _halves: [source, relay],
+            halves: [Some(source), Some(relay)],
         })
     }
 
