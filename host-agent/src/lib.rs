@@ -111,7 +111,7 @@ enum Command {
     Upgrade,
     /// Check the configuration and print what it means
     CheckConfig,
-    /// Put the policy of the configuration in force; daemons that run are left alone
+    /// Put the configuration's policy and its rules for logs in force; daemons that run are left alone
     Reload,
     /// Ask whose daemons this host runs
     #[command(subcommand)]

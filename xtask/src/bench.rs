@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut temporary = tempfile::Builder::new();
     temporary.prefix("zhylon-bench.");
     let bench = Bench {
-        programs: build(Profile::Release)?,
+        programs: Programs::existing(&std::env::current_exe()?.with_file_name("zhylon"))?,
         dir: (temporary.tempdir_in("/run")).context("a temporary directory in /run")?,
         disk: temporary.tempdir().context("a temporary directory")?,
     };
@@ -124,12 +124,14 @@ pub fn run(args: &Args) -> Result<()> {
     outcome
 }
 
-/// Runs this program once more, with a `/run` of its own.
+/// Builds everything and runs this program once more: optimised, as floors and viewers of live logs run inside of it, and
+/// with a `/run` of its own.
 fn with_own_run() -> Result<()> {
+    let programs = build(Profile::Release)?;
     let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
         .args(["sh", "-c", OWN_RUN, "sh"])
-        .arg(std::env::current_exe()?)
+        .arg(programs.dir.with_file_name("xtask"))
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
         .status()

@@ -42,7 +42,7 @@ pub(crate) fn explain_policy(
     Ok(ExitCode::from(REFUSED))
 }
 
-/// Makes the worker read its policy again, once it is known to be good.
+/// Makes the worker read its policy and its rules for logs again, once they are known to be good.
 ///
 /// # Errors
 /// When no agent runs here, or it can not be told.
@@ -54,7 +54,7 @@ pub(crate) fn reload(settings: &Settings) -> anyhow::Result<ExitCode> {
     worker.signal(Signal::HUP)?;
     writeln!(
         io::stdout().lock(),
-        "The policy is in force from the next start on: {}.",
+        "The policy is in force from the next start on: {}.\nThe rules for logs are in force: room at once, files at their next rotation.",
         whose(&settings.config.policy)
     )?;
     Ok(ExitCode::SUCCESS)

@@ -147,7 +147,7 @@ async fn live(
     Ok(lived?)
 }
 
-/// What it takes to read the policy again.
+/// What it takes to read the configuration again.
 struct Reload {
     settings: Settings,
     caller: Caller,
@@ -157,7 +157,7 @@ struct Reload {
 
 impl Reload {
     /// Puts the file's policy and its rules for logs in force; one that is not usable changes nothing.
-    fn policy(&self) {
+    fn read_again(&self) {
         match self.settings.again(&self.caller) {
             Ok(settings) => {
                 tracing::info!("the policy and the rules for logs are read again");
@@ -171,7 +171,7 @@ impl Reload {
     }
 }
 
-/// SIGTERM ends the worker; SIGHUP makes it read its policy again; `host-agent stop --daemons` makes it stop every daemon
+/// SIGTERM ends the worker; SIGHUP makes it read its policy and its rules for logs again; `host-agent stop --daemons` makes it stop every daemon
 /// and start none.
 fn listen_to_signals(
     handle: &SupervisorHandle,
@@ -186,7 +186,7 @@ fn listen_to_signals(
         loop {
             tokio::select! {
                 _ = terminate.recv() => end.cancel(),
-                _ = hang_up.recv() => reload.policy(),
+                _ = hang_up.recv() => reload.read_again(),
                 _ = stop.recv() => handle.stop_daemons().await,
             }
         }

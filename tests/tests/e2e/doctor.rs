@@ -265,7 +265,7 @@ fn clocks_and_certificates(world: &World, run_dir: &Path, state_dir: &Path) {
             25,
             "skew: 24 days behind",
             "warn",
-            "its renewal is overdue",
+            "it has to be replaced",
             "enroll --replace",
         ),
         (

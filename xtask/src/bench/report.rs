@@ -134,7 +134,7 @@ impl Report {
                     .ratio_to_floor
                     .filter(|_| matches!(figure, Figure::P50));
                 let measured = paired.unwrap_or(value / floor);
-                (format!("{name} <= {times} x floor"), measured, times)
+                (format!("{name} <= {times:.2} x floor"), measured, times)
             }
             (Limit::FloorPlus(more), Some(floor)) => {
                 let bar = format!("{name} <= floor + {more} {unit}");

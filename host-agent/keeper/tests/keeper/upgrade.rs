@@ -59,7 +59,13 @@ fn nothing_but_the_program_changes() {
     let program = agent.program("start one exec sleep 1000");
     let quits = agent.program("start two echo last words; exit 42");
     let (keeper, worker) = (agent.keeper_pid(), agent.worker());
-    let (of_keeper, of_worker) = (open_files(keeper), open_files(worker));
+    // The worker answers once it has sent the FIFOs; the keeper takes them in when it comes to it.
+    let of_keeper = until("both FIFOs are held", || {
+        let open = open_files(keeper);
+        let fifos = open.iter().filter(|file| file.contains("/fifo/")).count();
+        (fifos == 2).then_some(open)
+    });
+    let of_worker = open_files(worker);
     until("it has ended", || {
         look(quits)
             .is_none_or(|stat| stat.state == 'Z')

@@ -73,7 +73,7 @@ fn judge_certificate(validity: Validity, now: i64) -> Vec<Finding> {
     }
     let left = not_after - now;
     if left < (not_after - not_before) / LAST_PART {
-        return Finding::warn(format!("ends in {}: its renewal is overdue", span(left)))
+        return Finding::warn(format!("ends in {}: it has to be replaced", span(left)))
             .means("after that the api-server lets this host in no more; daemons run on")
             .remedy(ANEW);
     }
@@ -144,14 +144,14 @@ mod tests {
             (
                 1000 + 20 * DAY + 1,
                 Warn,
-                "ends in 9 days: its renewal is overdue",
+                "ends in 9 days: it has to be replaced",
             ),
             (
                 1000 + 30 * DAY - 2 * HOUR - 61,
                 Warn,
-                "ends in 2 h 1 min: its renewal is overdue",
+                "ends in 2 h 1 min: it has to be replaced",
             ),
-            (1000 + 30 * DAY, Warn, "ends in 0 s: its renewal is overdue"),
+            (1000 + 30 * DAY, Warn, "ends in 0 s: it has to be replaced"),
             (1001 + 30 * DAY, Fail, "ended 1 s ago"),
             (1000 + 32 * DAY, Fail, "ended 2 days ago"),
         ] {
