@@ -15,6 +15,7 @@ use host_agent_keeper::WorkerEnd;
 use host_agent_keeper::protocol::RunKey;
 use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{StartFailure, StartStep};
+use host_agent_sys::spawn::Seats;
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::sync::mpsc;
 use zhylon_shared::spec::DaemonSpec;
@@ -147,7 +148,10 @@ impl Spawners {
         for _ in 0..SPAWNERS {
             let (ground, inbox, done) = (Arc::clone(ground), inbox.clone(), done.clone());
             let parked = Arc::clone(&parked);
-            crate::vital::spawn("spawner", move || work(&ground, &inbox, &parked, &done))?;
+            let seats = Seats::take()?;
+            crate::vital::spawn("spawner", move || {
+                work(&ground, seats, &inbox, &parked, &done);
+            })?;
         }
         Ok(Self { queue })
     }
@@ -162,6 +166,7 @@ impl Spawners {
 
 fn work(
     ground: &Arc<Ground>,
+    mut seats: Option<Seats>,
     inbox: &Receiver<StartOrder>,
     parked: &Arc<Parked>,
     done: &mpsc::Sender<Started>,
@@ -170,7 +175,7 @@ fn work(
         let Some(order) = parked.pass(ground, order) else {
             continue;
         };
-        let result = start::start(ground, &order).map(Box::new);
+        let result = start::start(ground, seats.as_mut(), &order).map(Box::new);
         fail_point(ground.records.dir(), "start-done");
         let run = order.run;
         if done.blocking_send(Started { run, result }).is_err() {

@@ -4,9 +4,11 @@
 //! records itself, lays down everything of the agent's, becomes the user, and executes the daemon's program. It must
 //! never act on a tenant's words while it is root: it only carries them.
 
+#![no_main]
+
+use std::ffi::CStr;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::process::ExitCode;
 
 use host_agent_sys::orders::{
     HELPER_NAME, ORDERS_FD, RECORDS_FD, STATUS_FD, StartFailure, StartStep, VERSION,
@@ -22,12 +24,12 @@ const NOT_STARTED: u8 = 127;
 /// Exit code when this program was not started by the agent.
 const USAGE: u8 = 2;
 
-fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().collect();
-    let name = HELPER_NAME.to_bytes();
-    match args.as_slice() {
-        [only] if only.as_encoded_bytes() == name => {}
-        [_, flag] if flag == "--version" => return version(),
+host_agent_sys::begin_with!(run);
+
+fn run(words: &[&CStr]) -> u8 {
+    match words {
+        [only] if *only == HELPER_NAME => {}
+        [_, flag] if *flag == c"--version" => return version(),
         _ => return usage(),
     }
     let (Ok(orders), Ok(status), Ok(records)) = (
@@ -42,27 +44,24 @@ fn main() -> ExitCode {
 }
 
 /// Says why no program runs. If nobody listens any more, the exit code has to do.
-fn report(status: OwnedFd, failure: StartFailure) -> ExitCode {
+fn report(status: OwnedFd, failure: StartFailure) -> u8 {
     let _ = rustix::io::write(status, &failure.encode());
-    ExitCode::from(NOT_STARTED)
+    NOT_STARTED
 }
 
-fn version() -> ExitCode {
+fn version() -> u8 {
     let version = env!("CARGO_PKG_VERSION");
     let line = writeln!(
         io::stdout().lock(),
         "zhylon-exec {version} orders {VERSION}"
     );
-    match line {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    u8::from(line.is_err())
 }
 
-fn usage() -> ExitCode {
+fn usage() -> u8 {
     let text = "zhylon-exec is started by host-agent; by hand it only knows --version";
     let _ = writeln!(io::stderr().lock(), "{text}");
-    ExitCode::from(USAGE)
+    USAGE
 }
 
 /// A step and the system's answer to it.

@@ -12,7 +12,7 @@ use host_agent_sys::fail_point::fail_point;
 use host_agent_sys::orders::{
     CGROUP_FD, HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, to_sealed_memfd,
 };
-use host_agent_sys::spawn::{Spawn, spawn};
+use host_agent_sys::spawn::{Seats, Spawn, spawn, spawn_with};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -34,7 +34,11 @@ const KEEPER_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What was tried and the system's error, for people.
-pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartError> {
+pub(super) fn start(
+    ground: &Ground,
+    seats: Option<&mut Seats>,
+    order: &StartOrder,
+) -> Result<Born, StartError> {
     let reached = |step| fail_point(ground.records.dir(), step);
     reached("start-begun");
     let policy = ground.policy();
@@ -54,7 +58,7 @@ pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartEr
         .map_err(|error| other(format!("log pipe: {error}")))?;
     let name = fifo.name.clone();
     reached("start-fifo");
-    start_with(ground, order, &account, fifo).inspect_err(|_| {
+    start_with(ground, seats, order, &account, fifo).inspect_err(|_| {
         ground.fifos.remove(&name);
         // If the keeper does not hear it, it holds an empty pipe until it does not matter.
         let _ = ground.keeper.send_drop(&key(&order.run));
@@ -63,6 +67,7 @@ pub(super) fn start(ground: &Ground, order: &StartOrder) -> Result<Born, StartEr
 
 fn start_with(
     ground: &Ground,
+    seats: Option<&mut Seats>,
     order: &StartOrder,
     account: &Account,
     fifo: Fifo,
@@ -70,7 +75,7 @@ fn start_with(
     hold(&ground.keeper, &order.run, fifo.reader.as_fd())
         .map_err(|error| other(format!("log pipe: the keeper does not take it: {error}")))?;
     fail_point(ground.records.dir(), "start-held");
-    let leaf = match &ground.cgroups {
+    let place = match &ground.cgroups {
         Some(cgroups) => Some(
             cgroups
                 .make_leaf(&order.run, order.spec.limits())
@@ -78,25 +83,17 @@ fn start_with(
         ),
         None => None,
     };
-    let (leaf, way) = leaf.unzip();
+    let leaf = place.as_ref().map(|(leaf, _)| leaf);
     fail_point(ground.records.dir(), "start-leaf");
-    let orders = orders(ground, order, account, &fifo, leaf.as_ref()).map_err(other);
+    let orders = orders(ground, order, account, &fifo, leaf).map_err(other);
     orders
         .and_then(|mut orders| {
-            orders.join_cgroup = matches!(way, Some(Way::Joins(_)));
-            launch(
-                ground,
-                order,
-                account,
-                fifo,
-                leaf.clone(),
-                way.as_ref(),
-                &orders,
-            )
-            .map_err(|error| other(format!("start zhylon-exec: {error}")))
+            orders.join_cgroup = matches!(place, Some((_, Way::Joins(_))));
+            launch(ground, seats, order, account, fifo, place.as_ref(), &orders)
+                .map_err(|error| other(format!("start zhylon-exec: {error}")))
         })
         .inspect_err(|_| {
-            if let Some(leaf) = &leaf {
+            if let Some(leaf) = leaf {
                 leaf.remove();
             }
         })
@@ -143,11 +140,11 @@ fn orders(
 
 fn launch(
     ground: &Ground,
+    seats: Option<&mut Seats>,
     order: &StartOrder,
     account: &Account,
     fifo: Fifo,
-    leaf: Option<Leaf>,
-    way: Option<&Way>,
+    place: Option<&(Leaf, Way)>,
     orders: &Orders,
 ) -> io::Result<Born> {
     let memfd = to_sealed_memfd(orders)?;
@@ -164,20 +161,24 @@ fn launch(
         (ground.records.dir(), RECORDS_FD),
     ];
     let mut cgroup = None;
-    match way {
+    match place.map(|(_, way)| way) {
         Some(Way::Born(dir)) => cgroup = Some(dir.as_fd()),
         Some(Way::Joins(procs)) => fds.push((procs.as_fd(), CGROUP_FD)),
         None => {}
     }
-    let child = spawn(&Spawn {
+    let program = Spawn {
         exe: ground.helper.as_fd(),
         argv0: HELPER_NAME,
         cgroup,
         fds: &fds,
-    })?;
+    };
+    let child = match seats {
+        Some(seats) => spawn_with(seats, &program)?,
+        None => spawn(&program)?,
+    };
     fail_point(ground.records.dir(), "start-cloned");
-    let tree = match leaf {
-        Some(leaf) => Tree::Leaf(leaf),
+    let tree = match place {
+        Some((leaf, _)) => Tree::Leaf(leaf.clone()),
         None => {
             let start_time = host_agent_sys::process::start_time(child.pid).ok();
             Tree::marked(child.pid, start_time, &order.run.slot, &fifo.name)

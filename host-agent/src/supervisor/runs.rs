@@ -233,11 +233,18 @@ impl Runs {
     }
 
     /// Changes what is known of the main process; the descriptors that go with the former state are closed, which also
-    /// ends waiting for them.
+    /// ends waiting for them, where nobody else has a copy. Other starts may have one (before Linux 5.9), until they are
+    /// through, and starts come in crowds: waiting for a status pipe is ended in so many words.
     pub(super) fn set_main(&mut self, run: &Run, change: impl FnOnce(Main) -> Main) {
-        if let Some(live) = self.all.get_mut(run) {
-            live.main = change(std::mem::replace(&mut live.main, Main::Ended));
+        let Some(live) = self.all.get_mut(run) else {
+            return;
+        };
+        let old = std::mem::replace(&mut live.main, Main::Ended);
+        if let Main::Starting { status, .. } = &old {
+            // One that is not waited for is nothing to forget.
+            let _ = epoll::delete(&self.epoll, status);
         }
+        live.main = change(old);
     }
 
     /// Nothing of it is left.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 
 use crate::peer;
-use crate::spawn::{can_clone3, can_spawn_into_cgroup};
+use crate::spawn::{can_clone3, can_copy_part_of_a_table, can_spawn_into_cgroup};
 
 /// A call, or an option of one, with the Linux it came with and what is done without it.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,14 @@ pub const FEATURES: &[Feature] = &[
             "each process joins its cgroup by itself: a start takes tens of milliseconds more",
         ),
         try_it: can_spawn_into_cgroup,
+    },
+    Feature {
+        name: "close_range(CLOSE_RANGE_UNSHARE)",
+        since: "5.9",
+        without: Some(
+            "each start copies all of the agent's descriptors: a thousand daemons take longer to start",
+        ),
+        try_it: can_copy_part_of_a_table,
     },
     Feature {
         name: "close_range(CLOSE_RANGE_CLOEXEC)",
@@ -170,7 +178,10 @@ mod tests {
             (&[libc::SYS_openat2], &["openat2"]),
             (
                 &[libc::SYS_close_range],
-                &["close_range(CLOSE_RANGE_CLOEXEC)"],
+                &[
+                    "close_range(CLOSE_RANGE_UNSHARE)",
+                    "close_range(CLOSE_RANGE_CLOEXEC)",
+                ],
             ),
             (
                 &[libc::SYS_memfd_create],

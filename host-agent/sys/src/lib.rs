@@ -7,6 +7,7 @@
     reason = "this crate is where the workspace keeps its unsafe code"
 )]
 
+pub mod entry;
 pub mod exec;
 pub mod fail_point;
 pub mod identity;

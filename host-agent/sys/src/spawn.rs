@@ -19,9 +19,11 @@ use crate::signals::AllBlocked;
 
 mod arch;
 mod image;
+mod seats;
 mod stack;
 
 use image::{Image, Move};
+pub use seats::{Seats, can_copy_part_of_a_table};
 use stack::Stack;
 
 /// Most descriptors one program can be given. Ours get five; more is refused with EINVAL.
@@ -73,16 +75,42 @@ pub struct Child {
 /// # Errors
 /// What clone3 or clone, duplicating the descriptors, or execveat said; then no child is left. EINVAL for `fds` out of bounds.
 pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
-    let argv = [order.argv0.as_ptr(), ptr::null()];
-    let old_way = order.cgroup.is_none();
-    launch(
-        order.exe,
-        &argv,
-        &[ptr::null()],
-        order.cgroup,
-        order.fds,
-        old_way,
-    )
+    launch(Launch {
+        exe: order.exe.as_raw_fd(),
+        argv: &[order.argv0.as_ptr(), ptr::null()],
+        env: &[ptr::null()],
+        cgroup: order.cgroup,
+        moves: moves(order.fds)?,
+        table: Table::Copied,
+        old_way: order.cgroup.is_none(),
+    })
+}
+
+/// As [`spawn`], with the same outcome, for a caller with many descriptors: the child copies those below the end of
+/// `seats` only.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with(seats: &mut Seats, order: &Spawn<'_>) -> io::Result<Child> {
+    let mut moves = moves(order.fds)?;
+    if !seats.suffice(moves.iter().map(|m| m.target)) {
+        return spawn(order);
+    }
+    let below = seats.end();
+    let sources = order.fds.iter().map(|(fd, _)| *fd);
+    let seated = seats.seat(sources.chain([order.exe]))?;
+    for (index, m) in moves.iter_mut().enumerate() {
+        m.source = seated.number(index);
+    }
+    launch(Launch {
+        exe: seated.number(moves.len()),
+        argv: &[order.argv0.as_ptr(), ptr::null()],
+        env: &[ptr::null()],
+        cgroup: order.cgroup,
+        moves,
+        table: Table::Below(below),
+        old_way: order.cgroup.is_none(),
+    })
 }
 
 /// Starts the worker, as [`spawn`] does.
@@ -90,40 +118,81 @@ pub fn spawn(order: &Spawn<'_>) -> io::Result<Child> {
 /// # Errors
 /// As [`spawn`].
 pub fn spawn_worker(order: &SpawnWorker<'_>) -> io::Result<Child> {
-    let (argv, env) = (pointers(order.argv), pointers(order.env));
-    launch(order.exe, &argv, &env, None, order.fds, true)
+    launch(Launch {
+        exe: order.exe.as_raw_fd(),
+        argv: &pointers(order.argv),
+        env: &pointers(order.env),
+        cgroup: None,
+        moves: moves(order.fds)?,
+        table: Table::Copied,
+        old_way: true,
+    })
 }
 
-/// `argv` and `env` must end with a null pointer and point to strings that outlive the call. `old_way`: by `clone` where
-/// clone3 is unknown.
-fn launch(
-    exe: BorrowedFd<'_>,
-    argv: &[*const c_char],
-    env: &[*const c_char],
-    cgroup: Option<BorrowedFd<'_>>,
-    fds: &[(BorrowedFd<'_>, RawFd)],
+/// What all three come down to.
+struct Launch<'a> {
+    exe: RawFd,
+    /// Ends with a null pointer, as `env`; both point to strings that outlive the call.
+    argv: &'a [*const c_char],
+    env: &'a [*const c_char],
+    cgroup: Option<BorrowedFd<'a>>,
+    moves: Vec<Move>,
+    table: Table,
+    /// By `clone` where clone3 is unknown.
     old_way: bool,
-) -> io::Result<Child> {
-    let mut moves = moves(fds)?;
+}
+
+/// The child's descriptor table.
+#[derive(Clone, Copy)]
+enum Table {
+    /// A copy of the caller's.
+    Copied,
+    /// The caller's own, until the child takes a copy of what lies below this number.
+    Below(RawFd),
+}
+
+impl Table {
+    fn flag(self) -> i32 {
+        match self {
+            Self::Copied => 0,
+            Self::Below(_) => libc::CLONE_FILES,
+        }
+    }
+
+    fn below(self) -> RawFd {
+        match self {
+            Self::Copied => -1,
+            Self::Below(number) => number,
+        }
+    }
+}
+
+fn launch(mut order: Launch<'_>) -> io::Result<Child> {
+    let moves = &mut order.moves;
     let stack = Stack::take()?;
     let image = UnsafeCell::new(Image {
-        exe: exe.as_raw_fd(),
+        exe: order.exe,
+        copy_below: order.table.below(),
         floor: moves.iter().map(|m| m.target).max().unwrap_or(-1) + 1,
         moves: moves.as_mut_ptr(),
         moves_len: moves.len(),
-        argv: argv.as_ptr(),
-        env: env.as_ptr(),
+        argv: order.argv.as_ptr(),
+        env: order.env.as_ptr(),
         errno: 0,
     });
+    let shared = SHARED | order.table.flag();
 
     let mut pidfd: RawFd = -1;
     let blocked = AllBlocked::new()?;
     // SAFETY: both ask for CLONE_VM | CLONE_VFORK with a stack of its own that nothing else uses, so this thread sleeps
     // until the child has exec'd or ended; until then `image` and all it points to stay alive. The child runs
-    // `image::become_program` only, which never returns. No handler can run in it: every signal is blocked.
+    // `image::become_program` only, which never returns. No handler can run in it: every signal is blocked. Where it
+    // shares the descriptor table (CLONE_FILES) its first call gives it one of its own.
     let pid = unsafe {
-        match clone3(cgroup, &stack, &mut pidfd, &image) {
-            refused if old_way && is_unknown(refused) => clone(&stack, &mut pidfd, &image),
+        match clone3(shared, order.cgroup, &stack, &mut pidfd, &image) {
+            refused if order.old_way && is_unknown(refused) => {
+                clone(shared, &stack, &mut pidfd, &image)
+            }
             pid => pid,
         }
     };
@@ -150,12 +219,13 @@ fn launch(
 /// # Safety
 /// `stack` and `image` must be used by nobody else until this returns; every signal must be blocked.
 unsafe fn clone3(
+    shared: i32,
     cgroup: Option<BorrowedFd<'_>>,
     stack: &Stack,
     pidfd: &mut RawFd,
     image: &UnsafeCell<Image>,
 ) -> isize {
-    let mut flags = SHARED as u64 | arch::CLONE_CLEAR_SIGHAND;
+    let mut flags = shared as u64 | arch::CLONE_CLEAR_SIGHAND;
     if cgroup.is_some() {
         flags |= arch::CLONE_INTO_CGROUP;
     }
@@ -182,8 +252,8 @@ unsafe fn clone3(
 ///
 /// # Safety
 /// As [`clone3`].
-unsafe fn clone(stack: &Stack, pidfd: &mut RawFd, image: &UnsafeCell<Image>) -> isize {
-    let flags = SHARED | libc::SIGCHLD;
+unsafe fn clone(shared: i32, stack: &Stack, pidfd: &mut RawFd, image: &UnsafeCell<Image>) -> isize {
+    let flags = shared | libc::SIGCHLD;
     let top = stack.lowest() + stack.size();
     let words = [flags as usize, top, ptr::from_mut(pidfd) as usize];
     // SAFETY: the caller's promise. With CLONE_PIDFD the third word is where the pidfd goes.
@@ -219,8 +289,16 @@ pub fn can_clone3() -> io::Result<bool> {
 fn refuses_null(in_cgroup: bool, errno: i32) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let null = rustix::fs::open(c"/dev/null", flags, Mode::empty())?;
-    let (fd, end) = (null.as_fd(), [ptr::null()]);
-    match launch(fd, &end, &end, in_cgroup.then_some(fd), &[], false) {
+    let tried = launch(Launch {
+        exe: null.as_raw_fd(),
+        argv: &[ptr::null()],
+        env: &[ptr::null()],
+        cgroup: in_cgroup.then_some(null.as_fd()),
+        moves: Vec::new(),
+        table: Table::Copied,
+        old_way: false,
+    });
+    match tried {
         Ok(_) => Ok(false),
         Err(error) => match error.raw_os_error() {
             Some(found) if found == errno => Ok(true),

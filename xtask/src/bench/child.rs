@@ -22,6 +22,8 @@ pub(crate) struct Child {
     pub(crate) program: PathBuf,
     /// The floor, compiled the same way.
     pub(crate) floor: PathBuf,
+    /// The floor with our guarantees and its helper: always the same ones, as our agent and its helper are.
+    pub(crate) steps: [PathBuf; 2],
 }
 
 impl Child {
@@ -31,26 +33,22 @@ impl Child {
     }
 }
 
-/// Compiles both programs with every C library there is.
+/// Compiles the programs with every C library there is.
 pub(crate) fn compile(dir: &Path) -> Result<Vec<Child>> {
+    let steps = [one(dir, "cc", "steps.c")?, {
+        // The smaller one's start is shorter, and ours is linked to it, too.
+        one(dir, "musl-gcc", "steps_helper.c").or_else(|_| one(dir, "cc", "steps_helper.c"))?
+    }];
     let mut children = Vec::new();
     for (kind, compiler) in [("static glibc", "cc"), ("static musl", "musl-gcc")] {
-        let one = |source: &str| -> Result<PathBuf> {
-            let out = dir.join(format!("{}-{compiler}", source.trim_end_matches(".c")));
-            let status = Command::new(compiler)
-                .args(["-O2", "-static", "-o"])
-                .arg(&out)
-                .arg(root().join("xtask/bench").join(source))
-                .status()
-                .with_context(|| format!("start {compiler}"))?;
-            anyhow::ensure!(status.success(), "{compiler} failed");
-            Ok(out)
-        };
-        match one("child.c").and_then(|program| Ok((program, one("floor.c")?))) {
+        let both = one(dir, compiler, "child.c")
+            .and_then(|program| Ok((program, one(dir, compiler, "floor.c")?)));
+        match both {
             Ok((program, floor)) => children.push(Child {
                 kind,
                 program,
                 floor,
+                steps: steps.clone(),
             }),
             Err(error) => say_error(&format!("not measured: a {kind} child: {error:#}")),
         }
@@ -59,6 +57,18 @@ pub(crate) fn compile(dir: &Path) -> Result<Vec<Child>> {
         bail!("no C compiler makes static programs here");
     }
     Ok(children)
+}
+
+fn one(dir: &Path, compiler: &str, source: &str) -> Result<PathBuf> {
+    let out = dir.join(format!("{}-{compiler}", source.trim_end_matches(".c")));
+    let status = Command::new(compiler)
+        .args(["-O2", "-static", "-o"])
+        .arg(&out)
+        .arg(root().join("xtask/bench").join(source))
+        .status()
+        .with_context(|| format!("start {compiler}"))?;
+    anyhow::ensure!(status.success(), "{compiler} failed");
+    Ok(out)
 }
 
 /// The pipe children write to.

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use super::child::{Child, Stamps, now};
 use super::ours::{Agent, System, copy_files};
-use super::peer::{ALL, Kind};
+use super::peer::{ALL, FLOORS, Kind};
 use super::report::{Figure, Limit, Report};
 use super::{Args, Bench};
 use crate::say_error;
@@ -31,14 +31,18 @@ pub(crate) fn measure(
     std::fs::create_dir_all(&dir)?;
     let mut stamps = Stamps::new(dir.join("stamps"))?;
     let ledger = ledger(&dir, runtime, ours, child, &mut stamps)?;
-    let mut samples: Vec<(&str, Vec<Vec<f64>>)> = vec![("floor", Vec::new()), ("ours", Vec::new())];
-    samples.extend(ALL[1..].iter().map(|kind| (kind.name(), Vec::new())));
+    let (floors, peers) = ALL.split_at(FLOORS.len());
+    let mut who: Vec<&str> = floors.iter().map(|kind| kind.name()).collect();
+    who.push("ours");
+    who.extend(peers.iter().map(|kind| kind.name()));
+    let mut samples: Vec<(&str, Vec<Vec<f64>>)> =
+        who.into_iter().map(|who| (who, Vec::new())).collect();
     for round in 1..=args.rounds {
         say_error(&format!("{work}: round {round} of {}", args.rounds));
         for (who, rounds) in &mut samples {
             let place = dir.join(*who);
             let kind = ALL.into_iter().find(|kind| kind.name() == *who);
-            if round > ROUNDS_PEER && kind.is_some_and(|kind| kind != Kind::Floor) {
+            if round > ROUNDS_PEER && kind.is_some_and(|kind| !FLOORS.contains(&kind)) {
                 continue;
             }
             let took = match kind {
@@ -70,6 +74,7 @@ pub(crate) fn measure(
     if child.kind == "static glibc" {
         report.bar(&work, Figure::P50, Limit::Times(1.5));
     }
+    report.bar(&work, Figure::P50, Limit::TimesSteps(1.5));
     std::fs::remove_dir_all(&dir)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
 use super::child::Child;
+use super::report::STEPS;
 use crate::up::processes::{Process, wait_until};
 
 /// Who else keeps processes alive.
@@ -18,6 +19,8 @@ use crate::up::processes::{Process, wait_until};
 pub(crate) enum Kind {
     /// The smallest program that does it.
     Floor,
+    /// The smallest program that does it with our guarantees: the same kernel calls for each start and end.
+    Steps,
     /// Debian's supervisord.
     Supervisord,
     /// runsvdir with a runsv for each.
@@ -26,8 +29,19 @@ pub(crate) enum Kind {
     S6,
 }
 
-/// All of them, the floor first.
-pub(crate) const ALL: [Kind; 4] = [Kind::Floor, Kind::Supervisord, Kind::Runit, Kind::S6];
+/// All of them, the floors first.
+pub(crate) const ALL: [Kind; 5] = [
+    Kind::Floor,
+    Kind::Steps,
+    Kind::Supervisord,
+    Kind::Runit,
+    Kind::S6,
+];
+/// What is measured as often as ours is.
+pub(crate) const FLOORS: [Kind; 2] = [Kind::Floor, Kind::Steps];
+
+/// So many processes start the children of [`Kind::Steps`] where there are many, as two threads do in our agent.
+const STARTERS: usize = 2;
 
 /// Longest a supervisor may take to end its children.
 const END: Duration = Duration::from_secs(20);
@@ -39,6 +53,7 @@ pub(crate) struct Prepared {
     command: Command,
     child: PathBuf,
     dir: PathBuf,
+    cgroup: Option<CgroupDir>,
 }
 
 /// One that runs.
@@ -48,6 +63,36 @@ pub(crate) struct Peer {
     /// What the children execute: all else below `program` is the peer's own.
     child: PathBuf,
     dir: PathBuf,
+    cgroup: Option<CgroupDir>,
+}
+
+/// A directory of cgroups, removed when dropped; by then nothing lives in it.
+#[derive(Debug)]
+struct CgroupDir(PathBuf);
+
+impl CgroupDir {
+    fn make() -> Result<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let mut mounts = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let mount = mounts.find(|words| words.get(2) == Some(&"cgroup2"));
+        let mount = mount.context("no cgroup v2 is mounted")?;
+        let dir = Path::new(mount[1]).join(format!("zhylon-bench-{}", std::process::id()));
+        std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for CgroupDir {
+    fn drop(&mut self) {
+        for leaf in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(leaf.path());
+        }
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            crate::say_error(&format!("{} stays: {error}", self.0.display()));
+        }
+    }
 }
 
 impl Kind {
@@ -55,6 +100,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Steps => STEPS,
             Self::Supervisord => "supervisord",
             Self::Runit => "runit",
             Self::S6 => "s6",
@@ -73,10 +119,20 @@ impl Kind {
         count: usize,
     ) -> Result<Prepared> {
         std::fs::create_dir_all(dir)?;
+        let mut cgroup = None;
         let command = match self {
             Self::Floor => {
                 let mut command = Command::new(&child.floor);
                 command.arg(&child.program).arg(pipe).arg(count.to_string());
+                command
+            }
+            Self::Steps => {
+                let [program, helper] = &child.steps;
+                let cgroups = cgroup.insert(CgroupDir::make()?);
+                let mut command = Command::new(program);
+                command.arg(&child.program).arg(pipe).arg(count.to_string());
+                command.arg(helper).arg(dir).arg(&cgroups.0);
+                command.arg(STARTERS.min(count).to_string());
                 command
             }
             Self::Supervisord => {
@@ -104,6 +160,7 @@ impl Kind {
             command,
             child: child.program.clone(),
             dir: dir.to_owned(),
+            cgroup,
         })
     }
 
@@ -139,6 +196,7 @@ impl Prepared {
             program,
             child: self.child,
             dir: self.dir,
+            cgroup: self.cgroup,
         })
     }
 }
@@ -184,6 +242,7 @@ impl Peer {
         self.program.wait()?;
         wait_until(END, || !all.iter().any(Process::lives));
         std::fs::remove_dir_all(&self.dir)?;
+        drop(self.cgroup);
         Ok(())
     }
 }

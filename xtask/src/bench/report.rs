@@ -18,15 +18,22 @@ struct Row {
     max: f64,
     /// Median over the rounds of this row's p50 divided by the floor's p50 of the same round.
     ratio_to_floor: Option<f64>,
+    /// The same, to the floor that takes our steps.
+    ratio_to_steps: Option<f64>,
     #[serde(skip)]
     p50_of_rounds: Vec<f64>,
 }
+
+/// Who [`Limit::TimesSteps`] is about, as the table names it.
+pub(crate) const STEPS: &str = "steps";
 
 /// What a figure must not exceed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     /// So many times the floor.
     Times(f64),
+    /// So many times the floor that takes our steps.
+    TimesSteps(f64),
     /// The floor and so much more, in the row's unit.
     FloorPlus(f64),
     /// So much, in the row's unit.
@@ -81,7 +88,7 @@ impl Report {
         self.add_rounds(work, who, unit, vec![samples]);
     }
 
-    /// Adds a row from samples round by round; nothing when there are none. The floor of a work comes first.
+    /// Adds a row from samples round by round; nothing when there are none. The floors of a work come first.
     pub(crate) fn add_rounds(
         &mut self,
         work: &str,
@@ -99,8 +106,11 @@ impl Report {
             return;
         }
         let p50 = quantile(&samples, 0.5);
-        let floor = self.row(work, "floor");
-        let ratio_to_floor = floor.map(|floor| ratio(&p50_of_rounds, &floor.p50_of_rounds));
+        let ratio_to = |who| {
+            let floor = self.row(work, who)?;
+            Some(ratio(&p50_of_rounds, &floor.p50_of_rounds))
+        };
+        let (ratio_to_floor, ratio_to_steps) = (ratio_to("floor"), ratio_to(STEPS));
         self.rows.push(Row {
             work: work.to_owned(),
             who: who.to_owned(),
@@ -111,6 +121,7 @@ impl Report {
             p99: quantile(&samples, 0.99),
             max: samples.last().copied().unwrap_or_default(),
             ratio_to_floor,
+            ratio_to_steps,
             p50_of_rounds,
         });
     }
@@ -120,7 +131,11 @@ impl Report {
         let Some(ours) = self.row(work, "ours") else {
             return;
         };
-        let floor = self.row(work, "floor");
+        let (name_of_floor, paired) = match limit {
+            Limit::TimesSteps(_) => (STEPS, ours.ratio_to_steps),
+            _ => ("floor", ours.ratio_to_floor),
+        };
+        let floor = self.row(work, name_of_floor);
         let (name, value, floor) = match figure {
             Figure::P50 => ("p50", ours.p50, floor.map(|row| row.p50)),
             Figure::P99 => ("p99", ours.p99, floor.map(|row| row.p99)),
@@ -129,12 +144,11 @@ impl Report {
         let (bar, measured, most) = match (limit, floor) {
             (Limit::Most(most), _) => (format!("{name} <= {most} {unit}"), value, most),
             (_, None) => return,
-            (Limit::Times(times), Some(floor)) => {
-                let paired = ours
-                    .ratio_to_floor
-                    .filter(|_| matches!(figure, Figure::P50));
+            (Limit::Times(times) | Limit::TimesSteps(times), Some(floor)) => {
+                let paired = paired.filter(|_| matches!(figure, Figure::P50));
                 let measured = paired.unwrap_or(value / floor);
-                (format!("{name} <= {times:.2} x floor"), measured, times)
+                let bar = format!("{name} <= {times:.2} x {name_of_floor}");
+                (bar, measured, times)
             }
             (Limit::FloorPlus(more), Some(floor)) => {
                 let bar = format!("{name} <= floor + {more} {unit}");
@@ -158,7 +172,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
             "kernel {}, {} cores, zhylon-exec for {}; load generator and measured programs not pinned\n\n\
-             {:<48} {:<12} {:>5} {:>6} {:>10} {:>10} {:>10} {:<6} {:>8}\n",
+             {:<48} {:<12} {:>5} {:>6} {:>10} {:>10} {:>10} {:<6} {:>8} {:>8}\n",
             self.kernel,
             self.cores,
             self.helper_target,
@@ -170,16 +184,25 @@ impl Report {
             "p99",
             "max",
             "unit",
-            "x floor"
+            "x floor",
+            "x steps"
         );
         for row in &self.rows {
-            let ratio = row
-                .ratio_to_floor
-                .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let text_of =
+                |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let _ = writeln!(
                 text,
-                "{:<48} {:<12} {:>5} {:>6} {:>10.3} {:>10.3} {:>10.3} {:<6} {:>8}",
-                row.work, row.who, row.n, row.rounds, row.p50, row.p99, row.max, row.unit, ratio
+                "{:<48} {:<12} {:>5} {:>6} {:>10.3} {:>10.3} {:>10.3} {:<6} {:>8} {:>8}",
+                row.work,
+                row.who,
+                row.n,
+                row.rounds,
+                row.p50,
+                row.p99,
+                row.max,
+                row.unit,
+                text_of(row.ratio_to_floor),
+                text_of(row.ratio_to_steps)
             );
         }
         if !self.bars.is_empty() {
@@ -244,8 +267,13 @@ mod tests {
         report.bar("w", Figure::P50, Limit::Times(1.9));
         report.bar("w", Figure::P99, Limit::FloorPlus(9.0));
         report.bar("w", Figure::P99, Limit::Most(20.0));
+        report.add_rounds("s", STEPS, "ms", vec![vec![2.0]]);
+        report.add_rounds("s", "ours", "ms", vec![vec![3.0]]);
+        report.bar("s", Figure::P50, Limit::TimesSteps(1.5));
+        report.bar("s", Figure::P50, Limit::TimesSteps(1.4));
+        report.bar("s", Figure::P50, Limit::Times(9.0));
         report.bar("not measured", Figure::P50, Limit::Most(0.0));
         let held: Vec<bool> = report.bars.iter().map(|bar| bar.holds).collect();
-        assert_eq!(held, [true, false, false, true]);
+        assert_eq!(held, [true, false, false, true, true, false]);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn measure(
             Ok(peer) => subjects.push(peer),
             Err(error) => say_error(&format!("not measured: {error:#}")),
         }
-        if kind == Kind::Floor {
+        if kind == Kind::Steps {
             let (subject, id) = start_ours(&dir, runtime, ours, child, args)?;
             subjects.push(subject);
             daemon = Some(id);
@@ -88,6 +88,7 @@ pub(crate) fn measure(
     };
     report.bar(&work, Figure::P50, p50);
     report.bar(&work, Figure::P99, p99);
+    report.bar(&work, Figure::P50, Limit::TimesSteps(1.5));
     daemon.map_or(Ok(()), |id| runtime.block_on(ours.delete(&id)))
 }
 
@@ -115,7 +116,7 @@ fn peer(kind: Kind, dir: &Path, child: &Child, args: &Args) -> Result<Subject> {
     let mut stamps = Stamps::new(dir.join(format!("{who}.pipe")))?;
     let peer = kind.start(&dir.join(who), child, &stamps.path, 1)?;
     let (settle, kills) = match kind {
-        Kind::Floor => (SETTLE, args.kills),
+        Kind::Floor | Kind::Steps => (SETTLE, args.kills),
         _ => (SETTLE_PEER, KILLS_PEER),
     };
     let first = stamps.take(1).with_context(|| who)?;

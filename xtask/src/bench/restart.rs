@@ -58,7 +58,11 @@ pub(crate) fn measure(
         let work = format!("restart over the socket, group of {count}, {}", child.kind);
         let dir = bench.dir.path().join(format!("restart-{count}"));
         std::fs::create_dir_all(&dir)?;
-        let mut subjects = vec![floor(&dir, child, count)?];
+        let mut subjects = vec![floor(Kind::Floor, &dir, child, count)?];
+        match floor(Kind::Steps, &dir, child, count) {
+            Ok(subject) => subjects.push(subject),
+            Err(error) => say_error(&format!("not measured: {error:#}")),
+        }
         subjects.push(start_ours(&dir, runtime, ours, child, count)?);
         match supervisord(&dir, child, count) {
             Ok(subject) => subjects.push(subject),
@@ -79,6 +83,7 @@ pub(crate) fn measure(
         }
         let times = if count == 1 { 3.0 } else { 2.0 };
         report.bar(&work, Figure::P50, Limit::Times(times));
+        report.bar(&work, Figure::P50, Limit::TimesSteps(1.5));
         std::fs::remove_dir_all(&dir)?;
     }
     Ok(())
@@ -169,10 +174,11 @@ fn subject(
     })
 }
 
-fn floor(dir: &Path, child: &Child, count: usize) -> Result<Subject> {
-    let stamps = Stamps::new(dir.join("floor.pipe"))?;
-    let peer = Kind::Floor.start(&dir.join("floor"), child, &stamps.path, count)?;
-    subject("floor", Restarter::Floor(peer), stamps, count)
+fn floor(kind: Kind, dir: &Path, child: &Child, count: usize) -> Result<Subject> {
+    let who = kind.name();
+    let stamps = Stamps::new(dir.join(format!("{who}.pipe")))?;
+    let peer = kind.start(&dir.join(who), child, &stamps.path, count)?;
+    subject(who, Restarter::Floor(peer), stamps, count)
 }
 
 fn start_ours(

@@ -16,6 +16,8 @@ pub(super) struct Move {
 /// All the child needs, and the place where it leaves its error.
 pub(super) struct Image {
     pub(super) exe: RawFd,
+    /// It shares the caller's table and first takes a copy of what lies below this number; negative: it has one already.
+    pub(super) copy_below: RawFd,
     /// Above every target number.
     pub(super) floor: RawFd,
     pub(super) moves: *mut Move,
@@ -47,6 +49,15 @@ pub(super) unsafe extern "C" fn become_program(image: *mut Image) -> ! {
 /// # Safety
 /// As [`become_program`].
 unsafe fn exec(image: &mut Image) -> i32 {
+    if image.copy_below >= 0 {
+        let unshare = libc::CLOSE_RANGE_UNSHARE as usize;
+        let args = [image.copy_below as usize, u32::MAX as usize, unshare, 0, 0];
+        // SAFETY: plain numbers; what it closes is closed in this process's new table only.
+        let done = unsafe { syscall(libc::SYS_close_range, args) };
+        if done < 0 {
+            return -done as i32;
+        }
+    }
     // SAFETY: `moves` is an array of `moves_len` items that only this child uses now.
     let moves = unsafe { std::slice::from_raw_parts_mut(image.moves, image.moves_len) };
     // First all sources go above every target, so that no step overwrites what a later one needs.
@@ -62,7 +73,7 @@ unsafe fn exec(image: &mut Image) -> i32 {
     };
     for item in moves.iter() {
         let args = [item.source as usize, item.target as usize, 0, 0, 0];
-        // SAFETY: plain numbers; this process has a descriptor table of its own.
+        // SAFETY: plain numbers; this process has a descriptor table of its own by now.
         let done = unsafe { syscall(libc::SYS_dup3, args) };
         if done < 0 {
             return -done as i32;
@@ -89,7 +100,7 @@ fn lift(fd: RawFd, floor: RawFd) -> Result<RawFd, i32> {
         0,
         0,
     ];
-    // SAFETY: plain numbers; this process has a descriptor table of its own.
+    // SAFETY: plain numbers; this process has a descriptor table of its own by now.
     let new = unsafe { syscall(libc::SYS_fcntl, args) };
     if new < 0 {
         Err(-new as i32)

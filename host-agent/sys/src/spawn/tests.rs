@@ -8,6 +8,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::*;
 use crate::older_kernel::without;
 
+mod seats;
+
 fn open(path: impl AsRef<Path>) -> OwnedFd {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::open(path.as_ref(), flags, Mode::empty()).unwrap()
@@ -26,13 +28,23 @@ fn wait(child: &Child) -> i32 {
 
 /// Runs a script in a shell that was spawned with the script as its standard input; returns what it wrote.
 fn run(script: &str, more: &[(BorrowedFd<'_>, RawFd)], cgroup: Option<BorrowedFd<'_>>) -> String {
+    run_by(spawn, script, more, cgroup)
+}
+
+/// As [`run`], started by `start`.
+fn run_by(
+    start: impl FnOnce(&Spawn<'_>) -> io::Result<Child>,
+    script: &str,
+    more: &[(BorrowedFd<'_>, RawFd)],
+    cgroup: Option<BorrowedFd<'_>>,
+) -> String {
     let (input, mut to_input) = pipe();
     let (mut from_output, output) = pipe();
     to_input.write_all(script.as_bytes()).unwrap();
     drop(to_input);
     let mut fds = vec![(input.as_fd(), 0), (output.as_fd(), 1)];
     fds.extend(more);
-    let child = spawn(&Spawn {
+    let child = start(&Spawn {
         exe: open("/bin/sh").as_fd(),
         argv0: c"the-name",
         cgroup,
