@@ -49,22 +49,26 @@ impl Fifos {
         fifos
     }
 
-    /// How many there are, so how many runs.
-    pub(crate) fn count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Makes the FIFO of a run.
+    /// Makes the FIFO of a run; `None`: there are `most` runs already. Two that are made at the same time do not take the
+    /// last place both.
     ///
     /// # Errors
     /// What the system said; then there is none.
-    pub(crate) fn make(&self, run: &Run, owner: &Owner) -> io::Result<Fifo> {
+    pub(crate) fn make(&self, run: &Run, owner: &Owner, most: u32) -> io::Result<Option<Fifo>> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        let taken = (self.count).fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if taken.is_err() {
+            return Ok(None);
+        }
         let name = name(run);
         let path = self.path.join(&name);
         let private = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0)?;
-        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(error.into());
+        }
         self.open_new(&name, owner)
+            .map(Some)
             .inspect_err(|_| self.remove(&name))
     }
 
@@ -170,8 +174,11 @@ mod tests {
             groups: Vec::new(),
             home: "/".into(),
         };
-        let fifo = fifos.make(&run, &owner).unwrap();
-        assert!(fifos.make(&run, &owner).is_err(), "a run has one FIFO");
+        let fifo = fifos.make(&run, &owner, 2).unwrap().unwrap();
+        assert!(fifos.make(&run, &owner, 2).is_err(), "a run has one FIFO");
+        let mut next = run;
+        next.generation += 1;
+        assert!(fifos.make(&next, &owner, 1).unwrap().is_none(), "no room");
         let [out, _err] = fifo.writers;
         File::from(out).write_all(b"last words").unwrap();
         let mut next = File::from(fifos.open(&fifo.name).unwrap());
@@ -180,12 +187,54 @@ mod tests {
         next.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"last words");
         assert_eq!(fifos.all(), [(run, fifo.name.clone())]);
-        assert_eq!(fifos.count(), 1);
-        assert_eq!(Fifos::new(dir.path().to_owned(), false).count(), 1);
+        let count = |fifos: &Fifos| fifos.count.load(Ordering::Relaxed);
+        assert_eq!(count(&fifos), 1);
+        assert_eq!(count(&Fifos::new(dir.path().to_owned(), false)), 1);
         fifos.remove(&fifo.name);
         fifos.remove(&fifo.name);
         assert_eq!(fifos.all(), []);
-        assert_eq!(fifos.count(), 0);
+        assert_eq!(count(&fifos), 0);
+    }
+
+    #[test]
+    fn who_comes_at_the_same_time_does_not_take_the_last_place_twice() {
+        const MOST: u32 = 3;
+        let dir = tempfile::tempdir().unwrap();
+        let fifos = Fifos::new(dir.path().to_owned(), false);
+        let owner = Owner {
+            name: "x".to_owned(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/".into(),
+        };
+        let daemon = DaemonId::random().unwrap();
+        let together = std::sync::Barrier::new(8);
+        let make = |index: u32| {
+            (0..300)
+                .map(|generation| {
+                    let slot = Slot { daemon, index };
+                    together.wait();
+                    let made = fifos.make(&Run { slot, generation }, &owner, MOST).unwrap();
+                    let leader = together.wait().is_leader();
+                    if leader {
+                        assert_eq!(fifos.all().len() as u32, MOST);
+                    }
+                    together.wait();
+                    if let Some(fifo) = &made {
+                        fifos.remove(&fifo.name);
+                    }
+                    u32::from(made.is_some())
+                })
+                .sum::<u32>()
+        };
+        let made: u32 = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|index| scope.spawn(move || make(index)))
+                .collect();
+            all.into_iter().map(|one| one.join().unwrap()).sum()
+        });
+        assert_eq!(made, 300 * MOST);
     }
 
     #[test]
