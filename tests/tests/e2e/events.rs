@@ -61,7 +61,7 @@ async fn who_did_what_is_told_once_whatever_is_killed() {
     let mut wanted = vec![Type::Created, Type::StopRequested, Type::HoldSet];
     until(&world, &held, &wanted).await;
     let started = world.ctl(&["daemon", "start", &held, "--wait"]);
-    assert!(started.status.success());
+    assert!(started.status.success(), "{started:?}");
     wanted.extend([Type::StartRequested, Type::HoldEnded]);
     let seen = until(&world, &held, &wanted).await;
     let sources: Vec<_> = seen.iter().map(DaemonEvent::source).collect();
@@ -129,8 +129,10 @@ async fn who_did_what_is_told_once_whatever_is_killed() {
         world.kill(victim);
         world.comes_back(victim, before);
     }
+    // The api-server's process is there before it answers.
+    world.running(&held).await;
     let restarted = world.ctl(&["daemon", "restart", &held, "--wait"]);
-    assert!(restarted.status.success());
+    assert!(restarted.status.success(), "{restarted:?}");
     wanted.extend([Type::RestartRequested, Type::RestartSettled]);
     let seen = until(&world, &held, &wanted).await;
     assert_eq!(seen[10].message, "restart 1: SUCCEEDED");
