@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 pub use world::World;
 
-/// The longest wait for anything that should take well under a second, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for anything that should take seconds at most, on a slow machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `look` gives something; panics with `what` when it does not within [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -43,6 +43,20 @@ pub async fn eventually_async<T, F: Future<Output = Option<T>>>(
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A port of loopback that is free, below those that the kernel gives to whoever asks for any: no other program's
+/// connection takes it before the daemon that is told to listen there does.
+///
+/// # Panics
+/// When none is.
+#[must_use]
+pub fn free_port() -> u16 {
+    let mut random = random::Random::seeded();
+    (0..1000)
+        .map(|_| 10_240 + random.below(20_000) as u16)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// Whether a test that needs root can run; if not, says so past the test runner's capture.

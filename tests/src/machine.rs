@@ -27,7 +27,7 @@ const SUDOERS: &str = "Defaults env_reset\nDefaults mail_badpass\n\
     Defaults secure_path=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\nDefaults use_pty\n\
     root ALL=(ALL:ALL) ALL\n%sudo ALL=(ALL:ALL) ALL\n#includedir /etc/sudoers.d\n";
 /// A program that takes longer hangs: it would wait for a password, or for an answer that never comes.
-const PATIENCE: &str = "60";
+const PATIENCE: &str = "180";
 
 /// What a program said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Machine {
     }
 
     /// A program as `user`, as after a login: own home, own groups, own environment, no terminal, an empty stdin. It is
-    /// ended after a minute.
+    /// ended after three minutes.
     #[must_use]
     pub fn command(&self, user: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("timeout");

@@ -20,7 +20,7 @@ const BUILD: &str = "/media/build";
 /// The repository, inside; read-only.
 const SOURCE: &str = "/media/source";
 /// The longest a story may take. What is killed then says how far it came.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(1200);
 /// Where the kernel says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The first process of the namespace: waits for the test and reaps what others leave, as an init does.

@@ -187,6 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn every_verdict_has_words_of_its_own() {
+        let words = |verdict: Verdict, part: &str| {
+            let words = verdict.to_string();
+            assert!(words.contains(part), "{verdict:?}: {words}");
+            words
+        };
+        let all = [
+            words(Verdict::Listed, "is in `policy.users`"),
+            words(Verdict::HomeUser, "home is under /home"),
+            words(Verdict::Own, "runs as this user"),
+            words(Verdict::NotOwn, "runs without root"),
+            words(Verdict::Root, "uid is 0"),
+            words(Verdict::NotListed, "`policy.home_users` is off"),
+            words(Verdict::System, "uid is below 1000"),
+            words(Verdict::HomeElsewhere, "home is not under /home"),
+        ];
+        let different = all.iter().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(different.len(), all.len());
+    }
+
+    #[test]
     fn without_root_there_is_one_user() {
         let mut policy = policy(&["root", "eve"], true);
         policy.only = Some("anna".to_owned());

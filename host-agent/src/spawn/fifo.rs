@@ -49,22 +49,26 @@ impl Fifos {
         fifos
     }
 
-    /// How many there are, so how many runs.
-    pub(crate) fn count(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Makes the FIFO of a run.
+    /// Makes the FIFO of a run; `None`: there are `most` runs already. Two that are made at the same time do not take the
+    /// last place both.
     ///
     /// # Errors
     /// What the system said; then there is none.
-    pub(crate) fn make(&self, run: &Run, owner: &Owner) -> io::Result<Fifo> {
+    pub(crate) fn make(&self, run: &Run, owner: &Owner, most: u32) -> io::Result<Option<Fifo>> {
+        let one_more = |count| (count < most).then_some(count + 1);
+        let taken = (self.count).fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        if taken.is_err() {
+            return Ok(None);
+        }
         let name = name(run);
         let path = self.path.join(&name);
         let private = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0)?;
-        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = rustix::fs::mknodat(CWD, &path, FileType::Fifo, private, 0) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(error.into());
+        }
         self.open_new(&name, owner)
+            .map(Some)
             .inspect_err(|_| self.remove(&name))
     }
 
@@ -170,8 +174,11 @@ mod tests {
             groups: Vec::new(),
             home: "/".into(),
         };
-        let fifo = fifos.make(&run, &owner).unwrap();
-        assert!(fifos.make(&run, &owner).is_err(), "a run has one FIFO");
+        let fifo = fifos.make(&run, &owner, 2).unwrap().unwrap();
+        assert!(fifos.make(&run, &owner, 2).is_err(), "a run has one FIFO");
+        let mut next = run;
+        next.generation += 1;
+        assert!(fifos.make(&next, &owner, 1).unwrap().is_none(), "no room");
         let [out, _err] = fifo.writers;
         File::from(out).write_all(b"last words").unwrap();
         let mut next = File::from(fifos.open(&fifo.name).unwrap());
@@ -180,12 +187,13 @@ mod tests {
         next.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"last words");
         assert_eq!(fifos.all(), [(run, fifo.name.clone())]);
-        assert_eq!(fifos.count(), 1);
-        assert_eq!(Fifos::new(dir.path().to_owned(), false).count(), 1);
+        let count = |fifos: &Fifos| fifos.count.load(Ordering::Relaxed);
+        assert_eq!(count(&fifos), 1);
+        assert_eq!(count(&Fifos::new(dir.path().to_owned(), false)), 1);
         fifos.remove(&fifo.name);
         fifos.remove(&fifo.name);
         assert_eq!(fifos.all(), []);
-        assert_eq!(fifos.count(), 0);
+        assert_eq!(count(&fifos), 0);
     }
 
     #[test]

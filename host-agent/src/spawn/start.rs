@@ -44,18 +44,18 @@ pub(super) fn start(
     let policy = ground.policy();
     let account = allowed_user(&ground.users, &policy, &order.spec)?;
     reached("start-user");
-    if ground.fifos.count() >= policy.max_processes {
-        let most = policy.max_processes;
-        return Err(other(format!(
-            "this host's policy lets at most {most} processes of daemons run at a time; a person with root may raise \
-             `max_processes` under [policy] in the agent's configuration and run `host-agent reload`"
-        )));
-    }
     limits::check(ground.cgroups.as_ref(), order.spec.limits()).map_err(other)?;
+    let most = policy.max_processes;
     let fifo = ground
         .fifos
-        .make(&order.run, &account.owner)
+        .make(&order.run, &account.owner, most)
         .map_err(|error| other(format!("log pipe: {error}")))?;
+    let fifo = fifo.ok_or_else(|| {
+        other(format!(
+            "this host's policy lets at most {most} processes of daemons run at a time; a person with root may raise \
+             `max_processes` under [policy] in the agent's configuration and run `host-agent reload`"
+        ))
+    })?;
     let name = fifo.name.clone();
     reached("start-fifo");
     start_with(ground, seats, order, &account, fifo).inspect_err(|_| {

@@ -157,7 +157,7 @@ impl Write for Screen {
 
 impl Screen {
     fn shows(&self, expected: &[u8]) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while *self.0.lock().unwrap() != expected {
             let shown = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
             assert!(Instant::now() < deadline, "{shown}");

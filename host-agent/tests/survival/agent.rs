@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use zhylon_shared::id::DaemonId;
 
-/// How long anything may take on a machine that is busy with other tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take on a slow machine that is busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a test waits for.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -128,7 +128,11 @@ impl Agent {
         let bin = agent.path("bin");
         fs::create_dir(&bin).unwrap();
         for name in ["host-agent", "zhylon-exec"] {
-            fs::copy(agent.bin.join(name), bin.join(name)).unwrap();
+            // A process of its own: a descriptor open for writing that some other test's child inherits makes a file no
+            // program.
+            let mut copy = Command::new("cp");
+            let copied = copy.args([agent.bin.join(name), bin.join(name)]).status();
+            assert!(copied.unwrap().success());
         }
         agent.bin = bin;
         agent
@@ -265,17 +269,22 @@ impl Agent {
         self.wait_for(daemon, index, "RUNNING").pid.unwrap()
     }
 
+    /// What the keeper wrote down before it started the worker that answers.
     pub(crate) fn keeper_pid(&self) -> i32 {
-        self.read_pid("keeper")
+        let text = fs::read_to_string(self.path("run/keeper.pid")).unwrap();
+        text.trim().parse().unwrap()
     }
 
+    /// The keeper's worker, once the pid file names it: it may answer a moment before it is written down, and what a
+    /// keeper that was killed left there is not one.
     pub(crate) fn worker_pid(&self) -> i32 {
-        self.read_pid("worker")
-    }
-
-    fn read_pid(&self, name: &str) -> i32 {
-        let path = self.path(&format!("run/{name}.pid"));
-        fs::read_to_string(path).unwrap().trim().parse().unwrap()
+        let keeper = Some(Pid::from_child(self.keeper.as_ref().unwrap()));
+        until("worker.pid names the keeper's child", || {
+            let text = fs::read_to_string(self.path("run/worker.pid")).ok()?;
+            let pid: i32 = text.trim().parse().ok()?;
+            let stat = host_agent_sys::process::stat(Pid::from_raw(pid)?).ok()?;
+            (stat.parent == keeper && stat.state != 'Z').then_some(pid)
+        })
     }
 
     /// Kills the worker and waits until there is another. One that lived for less than a second would be followed by a
@@ -402,7 +411,7 @@ pub(crate) fn runs(pid: i32) -> bool {
 }
 
 /// How long a process has been running.
-fn age(pid: i32) -> Option<Duration> {
+pub(crate) fn age(pid: i32) -> Option<Duration> {
     let started = host_agent_sys::process::start_time(Pid::from_raw(pid)?).ok()?;
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now = u64::try_from(now.tv_sec).ok()? * 100;

@@ -28,6 +28,9 @@ fn a_killed_worker_is_not_noticed() {
     let daemon = counted(&starts).with("processes", 4);
     let agent = Agent::with(&[&daemon]);
     let pids: Vec<i32> = (0..4).map(|index| agent.pid(&daemon, index)).collect();
+    until("all have begun", || {
+        (lines(&starts).len() == 4).then_some(())
+    });
     for kill in 0..QUIET_KILLS {
         agent.kill_worker();
         agent.wait_ready();
@@ -90,6 +93,7 @@ fn an_end_while_no_worker_lives_is_known_by_its_code() {
     let daemon = Daemon::shell(&script).with("restart_policy", "ON_FAILURE");
     let agent = Agent::with(&[&daemon]);
     let pid = agent.pid(&daemon, 0);
+    until("it has begun", || (lines(&starts).len() == 1).then_some(()));
     let (keeper, worker) = (agent.keeper_pid(), agent.worker_pid());
     signal(keeper, Signal::STOP);
     signal(worker, Signal::KILL);
@@ -112,6 +116,9 @@ fn daemons_outlive_keeper_and_worker_together() {
     let daemon = counted(&starts).with("processes", 3);
     let mut agent = Agent::with(&[&daemon]);
     let pids: Vec<i32> = (0..3).map(|index| agent.pid(&daemon, index)).collect();
+    until("all have begun", || {
+        (lines(&starts).len() == 3).then_some(())
+    });
     for kill in 0..BOTH_KILLS {
         agent.kill_all();
         assert!(pids.iter().all(|pid| runs(*pid)), "kill {kill}");
@@ -210,7 +217,9 @@ fn a_start_that_was_cut_off_before_its_record_is_removed() {
     agent.start();
     let ended = until("the end of the stray", || stray.try_wait().unwrap());
     assert!(!ended.success());
-    assert!(!fifo.exists() && !cut_off.exists());
+    until("nothing of it is left", || {
+        (!fifo.exists() && !cut_off.exists()).then_some(())
+    });
     assert_eq!(
         agent.pid(&daemon, 0),
         pid,

@@ -46,7 +46,10 @@ fn what_ended_for_good_is_not_started_again_however_soon_the_worker_dies() {
     fs::remove_file(&go).unwrap();
     let said = agent.say(&["start", &format!("{}:*", once.group())]);
     assert!(said.contains("started"), "{said}");
-    assert_eq!(lines(&starts), ["up", "up"]);
+    // That it is started is said before its first word.
+    until("its second life", || {
+        (lines(&starts) == ["up", "up"]).then_some(())
+    });
 }
 
 #[test]
@@ -91,6 +94,11 @@ fn another_boot_starts_it_again() {
     let noted: Value = until("the note", || {
         let noted = serde_json::from_slice(&fs::read(&notes).ok()?).ok()?;
         Some(noted).filter(|noted: &Value| noted["notes"][0]["rest"]["kind"] == "exited")
+    });
+    // A record that is still there would tell the next worker of an end under this boot.
+    until("no record", || {
+        let mut records = fs::read_dir(agent.path("run/records")).unwrap();
+        records.next().is_none().then_some(())
     });
     agent.terminate();
     let mut other = noted.clone();

@@ -1,6 +1,6 @@
 //! An agent without root: one user, no cgroups. Trees are found by session and environment.
 
-use crate::agent::{Agent, Daemon, lines};
+use crate::agent::{Agent, Daemon, lines, until};
 use crate::life::{leaves_a_grandchild, stops_the_grandchild_too};
 
 /// A user every host has.
@@ -39,6 +39,7 @@ fn it_keeps_its_own_users_daemons_through_kills_and_nobody_elses() {
         return;
     };
     let pid = agent.pid(&good, 0);
+    until("it has begun", || (lines(&starts).len() == 1).then_some(()));
     let refused = agent.wait_for(&foreign, 0, "BACKOFF");
     assert!(refused.description.contains("policy"), "{refused:?}");
     agent.kill_worker();

@@ -48,6 +48,9 @@ fn fifty_instances_and_a_writer_do_not_notice() {
         all.values().map(|one| one.pid.unwrap()).collect()
     };
     let (before, keeper) = (pids(&agent), agent.keeper_pid());
+    until("all have begun", || {
+        (lines(&starts).len() == INSTANCES as usize).then_some(())
+    });
     let program = fs::read(agent.path("bin/host-agent")).unwrap();
     let mut workers = vec![agent.worker_pid()];
     for _ in 0..UPGRADES {

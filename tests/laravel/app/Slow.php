@@ -9,7 +9,8 @@ class Slow implements \Illuminate\Contracts\Queue\ShouldQueue
 {
     use \Illuminate\Bus\Queueable, \Illuminate\Foundation\Bus\Dispatchable, \Illuminate\Queue\InteractsWithQueue;
 
-    public function __construct(private int $number, private float $seconds)
+    /** $seconds: "held" until the file finish-NUMBER is there. */
+    public function __construct(private int $number, private string $seconds)
     {
     }
 
@@ -21,7 +22,10 @@ class Slow implements \Illuminate\Contracts\Queue\ShouldQueue
         $running = env('APP_SHARED') . "/running-$this->number";
         file_put_contents("$running.new", "$release $pid");
         rename("$running.new", $running);
-        $end = microtime(true) + $this->seconds;
+        while ($this->seconds === 'held' && !file_exists(env('APP_SHARED') . "/finish-$this->number")) {
+            usleep(20000);
+        }
+        $end = microtime(true) + (float) $this->seconds;
         // A stop signal wakes a sleeper up.
         while (($left = $end - microtime(true)) > 0) {
             usleep((int) ($left * 1e6));

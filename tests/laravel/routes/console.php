@@ -32,10 +32,10 @@ Artisan::command('demo:tables', function () {
     });
 });
 
-// One job for each number of seconds.
+// One job for each number of seconds, or "held".
 Artisan::command('demo:push {first} {seconds*}', function () {
     foreach ($this->argument('seconds') as $n => $seconds) {
-        App\Slow::dispatch((int) $this->argument('first') + $n, (float) $seconds);
+        App\Slow::dispatch((int) $this->argument('first') + $n, $seconds);
     }
 });
 

@@ -23,7 +23,7 @@ use crate::eventually;
 /// A worker that lived longer is followed by the next one at once; after a shorter life the keeper pauses.
 const HEALTHY: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of the local socket.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// One daemon in the ledger.
 #[derive(Debug, Clone)]

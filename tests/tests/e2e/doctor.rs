@@ -209,6 +209,7 @@ fn a_doctor_finds_what_ails_a_host() {
         );
 
         clocks_and_certificates(&world, &run_dir, &state_dir);
+        what_the_host_gives(&world);
 
         // The worker stands still, then the agent is gone.
         let worker = eventually("a worker", || world.process("ZHYLON_WORKER_PID"));
@@ -247,6 +248,53 @@ fn a_doctor_finds_what_ails_a_host() {
         }
         assert_eq!(world.running(&id).await, [pid]);
     });
+}
+
+/// A host that gives less: fewer descriptors, fewer rights, smaller numbers, no cgroups; each for this one look only.
+fn what_the_host_gives(world: &World) {
+    let program = programs().path("host-agent").display().to_string();
+    let config = world.dir().join("host-agent.toml").display().to_string();
+    let own = "mount --bind /opt/small";
+    for (before, check, level, found) in [
+        ("ulimit -n 64", "open files", "fail", "64 at most"),
+        (
+            "exec setpriv --bounding-set -sys_resource --inh-caps -sys_resource",
+            "capabilities",
+            "warn",
+            "no CAP_SYS_RESOURCE",
+        ),
+        (
+            &format!("{own} /proc/sys/fs/pipe-max-size"),
+            "log pipes",
+            "warn",
+            "4096 bytes at most",
+        ),
+        (
+            &format!("{own} /proc/sys/kernel/pid_max"),
+            "process numbers",
+            "warn",
+            "4096 numbers",
+        ),
+        (
+            "umount --lazy --recursive /sys/fs/cgroup",
+            "cgroups",
+            "warn",
+            "",
+        ),
+    ] {
+        place("/opt/small", "4096\n", 0o644);
+        let and = if before.starts_with("exec") {
+            ""
+        } else {
+            " && exec"
+        };
+        let line = format!("{before}{and} {program} doctor --config {config}");
+        let mut shell = world.command("unshare");
+        shell.args(["--mount", "/bin/sh", "-c", &line]);
+        let said: Said = shell.output().expect("start it").into();
+        let told = format!("{level:4} {check:16} {found}");
+        assert!(said.out.contains(&told), "{told}: {said:?}");
+    }
 }
 
 /// The clock of the api-server moves, as far as the agent knows; the certificate stays, and then is none.

@@ -45,7 +45,7 @@ fn a_local_stop_outlives_kills_and_a_reboot() {
         let hold = held(&world, &stopped).await;
         assert_eq!(hold.by, "site1 (uid 2001)");
         let since = hold.time.expect("since when").seconds;
-        assert!((0..60).contains(&(now() - since)), "held since {since}");
+        assert!((0..600).contains(&(now() - since)), "held since {since}");
 
         // The agent dies in every way; what it watches lives on, what is held stays held.
         for victims in [

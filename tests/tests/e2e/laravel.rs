@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use zhylon_proto::daemons::v1::Daemon;
 use zhylon_tests::daemons::{Watched, draft_of};
-use zhylon_tests::machine::Machine;
+use zhylon_tests::machine::{Machine, Said};
 use zhylon_tests::namespace::{build_dir, source, story};
 use zhylon_tests::{World, eventually, php, skip};
 
@@ -50,7 +50,7 @@ fn a_deploy_finishes_the_running_job_and_goes_on_with_the_new_code() {
         let world = World::installed(&machine);
         queue(&machine, &world, &app).await;
         for (line, first_job) in [(WRAPPED, 5), (BELOW, 8)] {
-            wrapped_in_a_shell(&machine, &world, &app, line, first_job).await;
+            wrapped_in_a_shell(&world, &app, line, first_job).await;
         }
         websockets(&machine, &world, &app).await;
     });
@@ -61,12 +61,12 @@ async fn queue(machine: &Machine, world: &World, app: &App<'_>) {
     let first = Watched::new(world, &id).await;
     assert_eq!(app.directories(), ["/srv/app/releases/one"]);
     app.prepare("two");
-    app.artisan("demo:push 1 3.0 0.3 0.3 0.3");
+    app.artisan("demo:push 1 held 0.3 0.3 0.3");
     app.running(1);
 
     app.deploy("two");
     let script = format!("sudo -S supervisorctl restart daemon-{id}:*");
-    let said = machine.shell("zhylon", &script);
+    let said = app.finishing_once_stopped(1, &script);
     assert_eq!(
         (said.code, said.out.matches(": started").count()),
         (0, 1),
@@ -98,17 +98,15 @@ async fn queue(machine: &Machine, world: &World, app: &App<'_>) {
 }
 
 /// The shell dies of the first signal; what counts is the worker, above all one below the shell. Three jobs.
-async fn wrapped_in_a_shell(machine: &Machine, world: &World, app: &App<'_>, line: &str, job: u32) {
+async fn wrapped_in_a_shell(world: &World, app: &App<'_>, line: &str, job: u32) {
     let id = world.create(app.daemon(line)).await.id;
     let pids = world.running(&id).await;
-    app.artisan(&format!("demo:push {job} 2.5 0.3"));
+    app.artisan(&format!("demo:push {job} held 0.3"));
     let run = app.running(job);
     assert_eq!(app.workers().len(), 1, "{:?}", app.workers());
     assert_eq!(pids.contains(&run.pid), line == WRAPPED, "{line}: {pids:?}");
-    let said = machine.shell(
-        "zhylon",
-        &format!("sudo -S supervisorctl restart daemon-{id}:*"),
-    );
+    let restart = format!("sudo -S supervisorctl restart daemon-{id}:*");
+    let said = app.finishing_once_stopped(job, &restart);
     assert_eq!(said.code, 0, "{said:?}");
     let runs = app.runs();
     let first = Run { done: true, ..run };
@@ -122,18 +120,17 @@ async fn wrapped_in_a_shell(machine: &Machine, world: &World, app: &App<'_>, lin
         "{line}: an orphan beside the new one"
     );
 
-    app.artisan(&format!("demo:push {} 2.5", job + 2));
+    app.artisan(&format!("demo:push {} held", job + 2));
     app.running(job + 2);
-    let said = machine.shell("zhylon", &format!("supervisorctl stop daemon-{id}:*"));
+    let stop = format!("supervisorctl stop daemon-{id}:*");
+    let said = app.finishing_once_stopped(job + 2, &stop);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(app.workers(), BTreeMap::new(), "{line}: an orphan");
     app.all_done(job + 2);
 }
 
 async fn websockets(machine: &Machine, world: &World, app: &App<'_>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    drop(listener);
+    let port = zhylon_tests::free_port();
     let id = world
         .create(app.daemon(&format!("php artisan websockets:serve --port={port}")))
         .await
@@ -274,6 +271,23 @@ impl<'a> App<'a> {
             pid: pid.parse().expect("a pid"),
             done: false,
         }
+    }
+
+    /// Runs a line that stops the queue's worker while it is at this job, which is over only after the worker was told.
+    fn finishing_once_stopped(&self, job: u32, line: &str) -> Said {
+        std::thread::scope(|scope| {
+            let finish = scope.spawn(|| {
+                eventually("it is told to stop", || {
+                    let said = self.0.shell("zhylon", "supervisorctl status");
+                    said.out.contains(" STOPPING ").then_some(())
+                });
+                let file = format!("/srv/app/shared/finish-{job}");
+                std::fs::write(file, "").expect("let it finish");
+            });
+            let said = self.0.shell("zhylon", line);
+            finish.join().expect("the job was told");
+            said
+        })
     }
 
     /// Waits until nothing waits; each of the first `count` jobs was done, once.

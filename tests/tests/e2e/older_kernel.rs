@@ -10,8 +10,9 @@ use seccompiler::{
 };
 use zhylon_proto::daemons::v1::InstanceState;
 use zhylon_tests::daemons::{Watched, draft_of};
-use zhylon_tests::machine::Machine;
+use zhylon_tests::machine::{Machine, Said};
 use zhylon_tests::namespace::story;
+use zhylon_tests::world::programs;
 use zhylon_tests::{World, eventually};
 
 /// `clone3` is in Linux 5.4, but knows neither CLONE_INTO_CGROUP (5.7) nor CLONE_CLEAR_SIGHAND (5.5). A filter can not see
@@ -128,6 +129,24 @@ fn on_linux_5_4_daemons_live_as_on_any() {
         for name in ["ZHYLON_KEEPER_PID", "ZHYLON_WORKER_PID"] {
             let pid = world.env(name).parse().expect("a pid");
             assert_eq!(filters(pid), unknown.len(), "{name}");
+        }
+        let said = without(&unknown, || {
+            let mut doctor = world.command(programs().path("host-agent"));
+            let config = world.dir().join("host-agent.toml");
+            Said::from(
+                doctor
+                    .arg("doctor")
+                    .arg("--config")
+                    .arg(config)
+                    .output()
+                    .expect("start it"),
+            )
+        });
+        for call in ["clone3", "openat2"] {
+            let told = said.out.lines().any(|line| {
+                line.starts_with("warn kernel ") && line.contains(&format!(" has no {call}"))
+            });
+            assert!(told, "{call}: {said:?}");
         }
         // A planted link where the log directory goes: nothing is written behind it.
         std::os::unix::fs::symlink("/root", machine.home("site2").join(".zhylon")).expect("plant");

@@ -16,11 +16,7 @@ async fn a_reactphp_server_is_kept_alive_and_drained() {
         Err(why) => return skip("a_reactphp_server_is_kept_alive_and_drained", &why),
     };
     let world = World::up();
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its address")
-        .port();
+    let port = zhylon_tests::free_port();
     let server = root().join("examples/reactphp/server.php");
     let mut daemon = draft(&format!(
         "php8.2 {} {} 127.0.0.1:{port}",
@@ -58,7 +54,7 @@ async fn a_reactphp_server_is_kept_alive_and_drained() {
     );
 
     // A restart by the documented line drains: the request in flight is answered in full, by the old process.
-    let slow = std::thread::spawn(move || get(port, "/slow?sleep=1"));
+    let slow = std::thread::spawn(move || get(port, "/slow?sleep=6"));
     world.log_until(&id, "request /slow").await;
     let restart = world.supervisorctl(&["restart", &format!("daemon-{id}:*")]);
     assert!(
@@ -74,14 +70,13 @@ async fn a_reactphp_server_is_kept_alive_and_drained() {
     let third = eventually("the new process answers", || {
         answered_by(port).filter(|pid| *pid != second)
     });
-    let log = world.whole_log(&id).await;
     for words in [
         "draining, 1 in flight",
         "drained",
         "bye",
         &format!("pid={third}"),
     ] {
-        assert!(log.contains(words), "{words:?} is not in {log}");
+        world.log_until(&id, words).await;
     }
     let status = world
         .status(&id, "running", |s| {
@@ -97,7 +92,7 @@ async fn a_reactphp_server_is_kept_alive_and_drained() {
     );
 
     // And stopped over the API, with a request in flight.
-    let slow = std::thread::spawn(move || get(port, "/last?sleep=1"));
+    let slow = std::thread::spawn(move || get(port, "/last?sleep=6"));
     world.log_until(&id, "request /last").await;
     assert!(
         world

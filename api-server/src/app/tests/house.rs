@@ -31,7 +31,7 @@ use crate::config::{Config, ConfigArgs};
 use crate::domain::Domain;
 
 /// Longest wait for anything that should happen.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(120);
 
 pub(super) struct House {
     pub(super) dir: tempfile::TempDir,

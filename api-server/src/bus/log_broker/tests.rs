@@ -39,7 +39,7 @@ pub(super) fn end(begin: u64, position: u64, log_end: u64) -> LogEvent {
 
 /// The next order; a test that waits for one in vain fails.
 pub(super) async fn order(stream: &LogStream) -> Option<Order> {
-    let order = tokio::time::timeout(Duration::from_secs(10), stream.next_order()).await;
+    let order = tokio::time::timeout(Duration::from_secs(120), stream.next_order()).await;
     order.expect("no order comes")
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn subscribed(stream: &LogStream) -> (u64, LogRequest, u64) {
 }
 
 pub(super) async fn next(subscription: &mut LogSubscription) -> LogEvent {
-    let event = tokio::time::timeout(Duration::from_secs(10), subscription.next()).await;
+    let event = tokio::time::timeout(Duration::from_secs(120), subscription.next()).await;
     event.expect("nothing comes")
 }
 

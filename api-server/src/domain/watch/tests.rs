@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::tests::{World, running};
 
 /// Longest a test waits for an event that must come: well above [`RESCAN`].
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn watch(world: &World, server: Option<ServerId>) -> Watch {
     let ctx = world.owner("DaemonService/WatchDaemons").await;

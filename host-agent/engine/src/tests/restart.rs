@@ -107,6 +107,38 @@ fn a_local_stop_supersedes_it_too() {
     assert_eq!(sim.outcome(1), Some((1, Superseded)));
 }
 
+/// Only a rolling restart that went wrong leaves a rollout that has stopped.
+fn stopped_rollouts(sim: &Sim) -> usize {
+    let stopped = |(_, effect): &&(_, Effect)| matches!(effect, Effect::RolloutStopped { .. });
+    sim.effects.iter().filter(stopped).count()
+}
+
+#[test]
+fn what_is_superseded_or_fails_at_once_stops_no_rollout() {
+    // Superseded while the other instance is still the old one.
+    let mut sim = running(Habit::default());
+    sim.api_restart(1);
+    sim.command_one(Action::Stop, 1, 0);
+    assert_eq!(sim.outcome(1), Some((1, Superseded)));
+    assert_eq!(stopped_rollouts(&sim), 0);
+    // Failed, since one ran and ended for good, while the other, that does not end yet, is still the old one.
+    let never = spec(|d| (d.processes, d.restart_policy) = (Some(2), Some(RestartPolicy::Never)));
+    let stubborn = Habit {
+        obeys: None,
+        ..Habit::default()
+    };
+    let mut sim = Sim::behaving(never, stubborn);
+    sim.pass(SEC * 2);
+    sim.api_restart(1);
+    sim.end(1, 0, Exit::Signal(15));
+    sim.pass(SEC * 2);
+    assert_eq!(sim.states(1), [Running, Stopping]);
+    assert_eq!(sim.outcome(1), None);
+    sim.end(1, 0, Exit::Code(0));
+    assert_eq!(sim.outcome(1), Some((1, Failed)));
+    assert_eq!(stopped_rollouts(&sim), 0);
+}
+
 #[test]
 fn a_newer_one_supersedes_it() {
     let mut sim = running(Habit::default());

@@ -259,3 +259,36 @@ fn a_tree_that_is_told_gone_before_its_main_process_is_believed() {
     });
     assert_eq!(sim.states(1), [Stopped]);
 }
+
+#[test]
+fn what_a_start_that_was_given_up_left_behind_has_all_the_grace() {
+    let mut sim = Sim::behaving(
+        spec(|_| {}),
+        Habit {
+            spawn_takes: SEC * 3600,
+            orphans: Orphans::Ignore,
+            ..Habit::default()
+        },
+    );
+    sim.api_stop(1);
+    let run = sim.run(1, 0);
+    sim.deliver(Input::Exited {
+        run,
+        exit: Exit::Code(0),
+        tree_gone: false,
+    });
+    let signals = |effects: Vec<Effect>| {
+        let signal = |effect| match effect {
+            Effect::SignalTree { signal, .. } => Some(signal),
+            Effect::KillTree { .. } => Some(9),
+            _ => None,
+        };
+        effects.into_iter().filter_map(signal).collect::<Vec<_>>()
+    };
+    assert_eq!(signals(sim.take_effects()), [15]);
+    sim.pass(SEC * 10 - MS);
+    assert_eq!(signals(sim.take_effects()), [0; 0]);
+    sim.pass(MS);
+    assert_eq!(signals(sim.take_effects()), [9]);
+    assert_eq!(sim.states(1), [Stopped]);
+}

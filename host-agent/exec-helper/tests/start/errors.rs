@@ -4,7 +4,7 @@ use host_agent_sys::orders::{Orders, StartFailure, StartStep, to_sealed_memfd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 
-use crate::harness::{open_dir, orders, run, run_memfd, strings};
+use crate::harness::{install, open_dir, orders, run, run_memfd, strings};
 
 fn fails(orders: &Orders, step: StartStep, errno: Errno) {
     let outcome = run(orders);
@@ -37,10 +37,9 @@ fn not_a_program() {
     fails(&orders(&["/etc"]), StartStep::Exec, Errno::ACCESS);
 
     let dir = open_dir();
-    let text = dir.path().join("text");
-    std::fs::write(&text, "just words\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&text, mode).unwrap();
+    let (words, text) = (dir.path().join("words"), dir.path().join("text"));
+    std::fs::write(&words, "just words\n").unwrap();
+    install(&words, &text, "755");
     // No shell takes it over.
     fails(
         &orders(&[text.to_str().unwrap()]),

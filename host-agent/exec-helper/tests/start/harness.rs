@@ -5,6 +5,8 @@ use std::fs::{File, Permissions, set_permissions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use host_agent_sys::orders::{
     HELPER_NAME, ORDERS_FD, Orders, RECORDS_FD, STATUS_FD, StartFailure, StartStep, to_sealed_memfd,
@@ -53,6 +55,14 @@ pub(crate) fn open_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
     dir
+}
+
+/// Puts a program somewhere, by a process of its own: a descriptor open for writing that some other test's child inherits
+/// makes a file no program.
+pub(crate) fn install(from: &Path, to: &Path, mode: &str) {
+    let mut install = Command::new("install");
+    let installed = install.args(["-m", mode]).args([from, to]).status();
+    assert!(installed.unwrap().success());
 }
 
 /// Says so and returns true when this does not run as root.

@@ -1,11 +1,12 @@
 //! Root's program becomes the user's: exactly its ids, nothing of root's.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use host_agent_sys::orders::StartStep;
 use rustix::io::Errno;
 
-use crate::harness::{NOBODY, field, open_dir, orders, run, skipped, strings};
+use crate::harness::{NOBODY, field, install, open_dir, orders, run, skipped, strings};
 
 #[test]
 fn ids_groups_and_capabilities_are_the_users_alone() {
@@ -144,8 +145,7 @@ fn a_program_only_root_may_run_is_refused_to_the_user() {
     }
     let dir = open_dir();
     let program = dir.path().join("mine");
-    std::fs::copy("/bin/true", &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    install(Path::new("/bin/true"), &program, "700");
     let mut orders = orders(&[program.to_str().unwrap()]);
     assert_eq!(run(&orders).failure, None);
     (orders.uid, orders.gid, orders.groups) = (NOBODY, NOBODY, vec![]);

@@ -53,6 +53,13 @@ fn open_files(pid: i32) -> Vec<String> {
     links
 }
 
+/// The same of a process that has nothing to do: what it opens for a moment is not in it.
+fn open_at_rest(pid: i32) -> Option<Vec<String>> {
+    let rests = || look(pid).is_some_and(|stat| stat.state == 'S');
+    let open = rests().then(|| open_files(pid))?;
+    (rests() && open_files(pid) == open).then_some(open)
+}
+
 #[test]
 fn nothing_but_the_program_changes() {
     let agent = Agent::start_from_a_copy();
@@ -61,11 +68,11 @@ fn nothing_but_the_program_changes() {
     let (keeper, worker) = (agent.keeper_pid(), agent.worker());
     // The worker answers once it has sent the FIFOs; the keeper takes them in when it comes to it.
     let of_keeper = until("both FIFOs are held", || {
-        let open = open_files(keeper);
+        let open = open_at_rest(keeper)?;
         let fifos = open.iter().filter(|file| file.contains("/fifo/")).count();
         (fifos == 2).then_some(open)
     });
-    let of_worker = open_files(worker);
+    let of_worker = until("it rests", || open_at_rest(worker));
     until("it has ended", || {
         look(quits)
             .is_none_or(|stat| stat.state == 'Z')
@@ -92,8 +99,9 @@ fn nothing_but_the_program_changes() {
     fifo.read_to_string(&mut words).unwrap();
     assert_eq!(words, "last words\n");
     // The list went, and nothing of it reached the worker.
-    assert_eq!(open_files(keeper), of_keeper);
-    assert_eq!(open_files(agent.worker()), of_worker);
+    let rests = |pid| until("it rests", || open_at_rest(pid));
+    assert_eq!(rests(keeper), of_keeper);
+    assert_eq!(rests(agent.worker()), of_worker);
     let environment = fs::read(format!("/proc/{}/environ", agent.worker())).unwrap();
     assert!(!String::from_utf8_lossy(&environment).contains("HANDOVER"));
 
@@ -130,7 +138,8 @@ fn who_connects_meanwhile_is_served_by_the_next() {
 fn what_is_no_program_leaves_everything_as_it_was() {
     let agent = Agent::start_from_a_copy();
     let program = agent.program("start one exec sleep 1000");
-    let of_worker = open_files(agent.worker());
+    let rests = |pid| until("it rests", || open_at_rest(pid));
+    let of_worker = rests(agent.worker());
     let other = agent.dir.path().join("other");
     for (text, mode) in [("no program", 0o755), ("", 0o755), ("x", 0o644)] {
         fs::write(&other, text).unwrap();
@@ -143,7 +152,7 @@ fn what_is_no_program_leaves_everything_as_it_was() {
         );
         assert!(lives(program));
         held(&agent, "1");
-        assert_eq!(open_files(agent.worker()), of_worker);
+        assert_eq!(rests(agent.worker()), of_worker);
     }
 }
 

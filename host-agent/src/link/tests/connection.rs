@@ -25,7 +25,7 @@ use crate::link::identity::{About, Identity, Store};
 use crate::link::report::{LinkReport, LinkState};
 
 /// Longer than any first waits of a reconnecting agent (3 s each).
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// By so much the api-server's clock is ahead.
 const SKEW: Duration = Duration::from_secs(3600);

@@ -299,10 +299,10 @@ async fn every_refusal_has_its_own_words() {
     let fake = Fake::new(Answer::Lost);
     let (listening, good) = proper(&fake).await;
     let (listening_url, good_token) = (url(&listening), good.clone());
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("https://{}", listener.local_addr().unwrap())
-    };
+    // A port that nobody listens at, and that nobody else gets meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = format!("https://{}", taken.local_addr().unwrap());
     let unreachable = enroll(dir.path(), &dead, &good).await.unwrap_err();
     let mut texts = vec![unreachable.to_string()];
     for answer in [

@@ -251,7 +251,7 @@ pub(in crate::link) struct FakeLog {
 }
 
 /// A read hangs at most this long, so that a test that waits for it fails and does not hang too.
-pub(in crate::link) const HANG: Duration = Duration::from_secs(10);
+pub(in crate::link) const HANG: Duration = Duration::from_secs(120);
 
 impl FakeLogs {
     pub(in crate::link) fn add(&self, n: u8) -> FakeLog {

@@ -22,8 +22,10 @@ const FIRST_UID: u32 = 61_000;
 /// Hostile requests in all, and users that send them.
 const REQUESTS: u32 = 10_000;
 const USERS: u32 = 20;
-/// How long root may have to wait among them. Two cores, twenty hostile threads.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long root may have to wait among them: one or two slow cores, twenty hostile threads.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Set in the process that measures itself.
+const ALONE: &str = "ZHYLON_TEST_ALONE";
 /// How much this process may grow meanwhile: 128 connections of others, each with its largest request and room for an answer.
 const GROWTH_MAX: u64 = 64 << 20;
 
@@ -65,7 +67,7 @@ fn occupy(socket: &Path, uid: u32, wanted: usize) -> (usize, Vec<UnixStream>) {
         for _ in 0..wanted {
             let mut stream = UnixStream::connect(&socket).unwrap();
             stream
-                .set_read_timeout(Some(Duration::from_secs(20)))
+                .set_read_timeout(Some(Duration::from_secs(120)))
                 .unwrap();
             // The server may hang up on it at once.
             let _ = stream.write_all(b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -102,7 +104,7 @@ fn each_user_has_eight_connections_and_root_keeps_eight() {
     drop(kept);
     // What ends makes room for somebody else.
     open.pop();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while occupy(&served.socket, FIRST_UID + 17, 1).0 == 0 {
         assert!(Instant::now() < deadline, "no place is free again");
     }
@@ -214,6 +216,18 @@ fn resident() -> u64 {
 #[test]
 fn ten_thousand_hostile_requests_leave_root_answered() {
     if needs_root("ten_thousand_hostile_requests_leave_root_answered") {
+        return;
+    }
+    // What other tests allocate meanwhile must not count.
+    if std::env::var_os(ALONE).is_none() {
+        let name = "socket::tests::crowd::ten_thousand_hostile_requests_leave_root_answered";
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let alone = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "");
+        let output = alone.output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        eprintln!("{}", said.replace("test result", "alone"));
+        assert!(output.status.success() && said.contains("1 passed"));
         return;
     }
     let served = open_to_all();

@@ -115,7 +115,7 @@ impl Supervisord {
             .spawn()
             .unwrap();
         let started = Self { child, dir };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !started.is_ready() {
             assert!(Instant::now() < deadline, "supervisord does not come up");
             std::thread::sleep(Duration::from_millis(20));

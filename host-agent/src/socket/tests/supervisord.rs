@@ -43,7 +43,7 @@ impl Supervisord {
 
     /// Waits until its status is `settled`.
     pub(crate) fn wait(&self, settled: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let status = self
                 .socket()

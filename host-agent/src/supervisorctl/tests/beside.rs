@@ -119,11 +119,16 @@ fn one_table_one_command_line_and_both_are_left_alone() {
     let (text, code) = said(&["start", "all"]);
     assert_eq!(text.matches(": started").count(), 4, "{text}");
     assert_eq!(code, 0);
+    // That it is started is said before its first word.
+    let log = real.dir.path().join("cron0.log");
+    let says = |text: &str| real.wait(|_| fs::read_to_string(&log).is_ok_and(|log| log == text));
+    says("hello\n");
     let (text, _) = said(&["signal", "CONT", "all"]);
     assert_eq!(text.matches(": signalled").count(), 4, "{text}");
     let (text, code) = said(&["restart", "all"]);
     assert_eq!(text.matches(": started").count(), 4, "{text}");
     assert_eq!(code, 0);
+    says("hello\nhello\n");
     assert_eq!(said(&["pid", "all"]).0.lines().count(), 4);
     assert_eq!(said(&["pid", "cron", &own]).0.lines().count(), 2);
 
@@ -158,7 +163,8 @@ fn configuration_is_theirs_and_their_life_not_ours() {
         ("ERROR: no such group: nosuch\n".into(), 1)
     );
     assert_eq!(said(&["update"]), ("late: added process group\n".into(), 0));
-    real.wait(|status| status.contains("late "));
+    let runs = |line: &str| line.starts_with("late ") && line.contains("RUNNING");
+    real.wait(|status| status.lines().any(runs));
     assert_eq!(
         said(&["add", "late"]),
         ("ERROR: process group already active\n".into(), 0)

@@ -19,7 +19,7 @@ fn program(slot: &Slot, shell: &str) -> Child {
 }
 
 fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !look() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();

@@ -3,7 +3,7 @@
 use super::super::file::{EventsFile, News, load};
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until the file says so.
 fn until(path: &Path, what: &str, mut wanted: impl FnMut(&str) -> bool) {
