@@ -215,7 +215,10 @@ async fn events_count_once(bench: &Bench) {
     let store = &bench.store;
     let new = bench.new_daemon(None);
     store.create_daemon(&bench.team, &new).await.unwrap();
-    let epoch = store.claim(bench.server, "1", bench.now).await.unwrap();
+    let epoch = store
+        .claim(bench.server, &[0; 32], "1", bench.now)
+        .await
+        .unwrap();
     let epoch = epoch.unwrap().session_epoch;
     let host = |sequence: i64| HostEvent {
         sequence,
