@@ -132,7 +132,6 @@ async fn a_certificate_is_renewed_beside_everything_that_runs() {
     });
     is_whole(&world);
     assert_ne!(world.identity("key.pem"), key, "a new key");
-    // Longer than the agent takes to notice another identity: a renewed one must not look like that.
     follower.goes_on(300).await;
     assert_eq!(sessions(&world), before, "the session was cut");
     assert_eq!(world.running(&id).await, pids);
