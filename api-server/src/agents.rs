@@ -4,7 +4,9 @@
 //! Knows frames, not transports: `grpc/agent.rs` brings the streams. Holds no facts about servers beyond what their
 //! streams said; those lie in the store.
 
+mod dates;
 mod feed;
+mod renewal;
 mod session;
 
 use std::collections::HashMap;
@@ -18,14 +20,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zhylon_shared::id::ServerId;
 
+pub(crate) use renewal::renew;
 pub(crate) use session::serve;
 
 use crate::bus::Hint;
 use crate::bus::log_broker::LogBroker;
-use crate::domain::Domain;
+use crate::domain::{Domain, KeyHash};
 
 /// How often the database is asked, once for all agents, whose revision has risen: what a lost hint costs.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a certificate is not good, as its agent's host shows it.
+const DELETED: &str = "the server was deleted";
+const REVOKED: &str = "the server's identity was revoked; a new enrolment gives it another one";
+const SUPERSEDED: &str = "this certificate was followed by a newer one: another host has this server's identity, or this one was \
+                          restored from an old copy; a new enrolment puts it right";
 
 /// All sessions of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +57,8 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     session_epoch: i64,
+    /// Whose certificate opened it.
+    key: KeyHash,
     /// What it should run may have changed: look.
     poke: Arc<Notify>,
     /// The server's revision as the session last read it.
@@ -94,16 +105,22 @@ impl Agents {
         &self.0.logs
     }
 
+    /// The rules.
+    pub(crate) fn domain(&self) -> &Domain {
+        &self.0.domain
+    }
+
     /// The tasks sessions and streams run on.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
 
-    /// Whether the server's live session has this epoch.
-    pub(crate) fn is_current(&self, server: ServerId, session_epoch: i64) -> bool {
+    /// Whether the server's live session has this epoch, and showed a certificate of this key: epochs can be guessed, and a
+    /// certificate that was followed by a newer one opens no session but may still know the way.
+    pub(crate) fn is_current(&self, server: ServerId, session_epoch: i64, key: &KeyHash) -> bool {
         self.sessions()
             .get(&server)
-            .is_some_and(|entry| entry.session_epoch == session_epoch)
+            .is_some_and(|entry| entry.session_epoch == session_epoch && entry.key == *key)
     }
 
     /// Asks all agents to connect again, to another replica or to the next process; no session is accepted any more.
@@ -175,11 +192,18 @@ impl Agents {
     }
 
     /// Takes the server's place; the session that had it ends with SUPERSEDED. `None` when a newer one has it.
-    fn enter(&self, server: ServerId, session_epoch: i64, revision: i64) -> Option<Seat> {
+    fn enter(
+        &self,
+        server: ServerId,
+        key: KeyHash,
+        session_epoch: i64,
+        revision: i64,
+    ) -> Option<Seat> {
         let (poke, revision) = (Arc::default(), Arc::new(AtomicI64::new(revision)));
         let (superseded, seat_superseded) = watch::channel(false);
         let entry = Entry {
             session_epoch,
+            key,
             poke: Arc::clone(&poke),
             revision: Arc::clone(&revision),
             superseded,

@@ -40,6 +40,7 @@ pub(crate) struct App {
     domain: Domain,
     agents: Agents,
     desk: Arc<Desk>,
+    ca: Arc<AgentCa>,
     trust_domain: Arc<str>,
     tasks: TaskTracker,
 }
@@ -99,6 +100,7 @@ impl App {
             domain,
             agents,
             desk: Arc::new(desk),
+            ca: authority,
             trust_domain: config.trust_domain.as_str().into(),
             tasks,
         };
@@ -163,6 +165,7 @@ impl App {
         )?);
         let mut agent = tokio::spawn(server::agent(
             self.agents.clone(),
+            self.ca,
             draining.clone(),
             agent_connections,
         ));

@@ -8,6 +8,7 @@ mod ctx;
 mod daemons;
 mod error;
 mod events;
+mod identities;
 mod intents;
 mod logs;
 mod page;
@@ -23,11 +24,13 @@ mod watch;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use crate::store::KeyHash;
 pub(crate) use agents::DesiredSet;
 pub(crate) use callers::Shown;
 pub(crate) use ctx::Ctx;
 pub(crate) use daemons::{DaemonDraft, DaemonView};
 pub(crate) use error::{Credential, DomainError as Error, Enrollment, Precondition, Reason};
+pub(crate) use identities::{Renewal, Standing};
 pub(crate) use intents::Intent;
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use seal::EnvironmentKey;

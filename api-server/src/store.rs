@@ -10,6 +10,7 @@ mod dialect;
 mod enrollment;
 mod error;
 mod event;
+mod identity;
 mod row;
 mod server;
 mod setup;
@@ -26,6 +27,7 @@ pub(crate) use daemon::{DaemonChange, DaemonRow, DaemonVersion, NewDaemon, NewRe
 pub(crate) use enrollment::NewEnrollment;
 pub(crate) use error::StoreError as Error;
 pub(crate) use event::{EventRow, HostEvent, NewEvent};
+pub(crate) use identity::{IdentityRow, KeyHash};
 pub(crate) use server::{Deletion, NewServer, ServerRow};
 pub(crate) use setup::{FirstRows, FirstToken};
 pub(crate) use team::{MemberRow, NewTeam, TeamRow};

@@ -188,6 +188,12 @@ pub(crate) enum ServerVerb {
     /// Lists the servers of a team.
     #[command(visible_alias = "ls")]
     List(TeamFlag),
+    /// Ends the identity of a server's agent at once: no certificate and no enrolment token of the server is good any more.
+    /// Daemons go on running on the host; a new enrolment token gives it a new identity.
+    RevokeIdentity {
+        /// The server's id.
+        server: String,
+    },
     /// Creates a single-use enrolment token for a server's agent and prints it. It ends after an hour.
     EnrollToken {
         /// The server's id.

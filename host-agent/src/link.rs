@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`enroll`] | token → certificate; [`pin`] is what it trusts before it has one |
 //! | [`identity`] | the files of `state_dir/identity` |
+//! | [`renewal`] | the certificate's successor |
 //! | [`connect`] | dialling for ever; [`backoff`] says how long to wait |
 //! | [`session`] | one control stream, the unit of failure; [`desired`] merges configurations, [`outbox`] coalesces states, [`event`] is how events look |
 //! | [`log_stream`] | one log stream; [`subscription`] is one viewer of one daemon |
@@ -23,6 +24,7 @@ mod identity;
 mod log_stream;
 mod outbox;
 mod pin;
+mod renewal;
 mod report;
 mod session;
 mod subscription;
@@ -32,9 +34,9 @@ mod tests;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
-use zhylon_shared::tls::Validity;
 
 pub(crate) use enroll::enroll;
+pub(crate) use renewal::Life;
 pub(crate) use report::{LinkReport, LinkState};
 
 use crate::config::Config;
@@ -42,12 +44,15 @@ use crate::journal::Journal;
 use crate::logs::Logs;
 use crate::supervisor::SupervisorHandle;
 
-/// From when to when this host's certificate holds; `None` if it is not enrolled.
+/// From when to when this host's certificate holds, and when it is renewed; `None` if it is not enrolled.
 ///
 /// # Errors
 /// When the identity can not be read, for people.
-pub(crate) fn certificate(state_dir: &Path) -> Result<Option<Validity>, String> {
-    identity::Store::new(state_dir).validity()
+pub(crate) fn certificate(state_dir: &Path) -> Result<Option<Life>, String> {
+    let store = identity::Store::new(state_dir);
+    let chain = store.chain().map_err(|error| error.to_string())?;
+    let life = chain.map(|chain| Life::of(&chain)).transpose();
+    life.map_err(|error| format!("{}: {error}", store.path().join("chain.pem").display()))
 }
 
 /// Keeps the link up until `cancel`: waits for an identity, connects, speaks, and connects again. Never returns for a

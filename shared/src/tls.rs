@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
@@ -138,6 +138,24 @@ pub fn validity(chain_pem: &[u8]) -> Result<Validity, TlsError> {
         not_before: dates.not_before.timestamp(),
         not_after: dates.not_after.timestamp(),
     })
+}
+
+/// What is wrong with a clock, if that is why a certificate was not accepted: its dates are right for its issuer's clock.
+#[must_use]
+pub fn clock_skew(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return None;
+    };
+    let verdict = match why {
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has ended",
+        _ => return None,
+    };
+    Some(format!(
+        "clock skew: by this host's clock the api-server's certificate {verdict}; look at both clocks ({why})"
+    ))
 }
 
 /// For the public listener: TLS 1.3, no client certificate, h2 only.

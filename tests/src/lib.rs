@@ -2,6 +2,7 @@
 //! Public behaviour only; nothing here imports the api-server or the agent.
 
 pub mod daemons;
+pub mod forge;
 pub mod machine;
 pub mod namespace;
 pub mod php;

@@ -11,6 +11,7 @@ mod e2e {
     mod holds;
     mod host_policy;
     mod hostile;
+    mod identity;
     mod laravel;
     mod local_door;
     mod older_kernel;

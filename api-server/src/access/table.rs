@@ -41,6 +41,10 @@ const fn r(method: &'static str, access: Access) -> Rule {
 /// Who may call what.
 pub(crate) static TABLE: &[Rule] = &[
     r("zhylon.agent.v1.AgentService/Connect", AgentCertificate),
+    r(
+        "zhylon.agent.v1.AgentService/RenewCertificate",
+        AgentCertificate,
+    ),
     r("zhylon.agent.v1.AgentService/StreamLogs", AgentCertificate),
     r(
         "zhylon.daemons.v1.DaemonService/CreateDaemon",
@@ -97,6 +101,10 @@ pub(crate) static TABLE: &[Rule] = &[
     r("zhylon.daemons.v1.ServerService/Enroll", EnrollmentToken),
     r("zhylon.daemons.v1.ServerService/GetServer", Member),
     r("zhylon.daemons.v1.ServerService/ListServers", Member),
+    r(
+        "zhylon.daemons.v1.ServerService/RevokeServerIdentity",
+        MemberWith(DeleteServers),
+    ),
     r(
         "zhylon.daemons.v1.TeamService/AddMember",
         MemberWith(ManageTeam),

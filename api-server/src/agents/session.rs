@@ -23,13 +23,15 @@ use zhylon_proto::agent::v1::{
 };
 use zhylon_shared::wire::timestamp;
 
+pub(super) use end::RETRY_HOPELESS;
+
 use end::End;
 use opening::open;
 
 use super::feed::{Answer, Feed};
 use super::{Agents, Seat, lock};
 use crate::ca::{AgentIdentity, hex};
-use crate::domain::{Domain, Error};
+use crate::domain::{Domain, Error, Standing};
 
 /// Heartbeats that may be missed before a link counts as dead: 45 s at the usual 15.
 const MISSED_HEARTBEATS: u32 = 3;
@@ -66,10 +68,15 @@ pub(crate) async fn serve<S, E>(
                 certificate.serial = hex(&identity.serial),
                 "agent connected"
             );
-            let end = session.run(&mut frames).await;
+            let mut end = session.run(&mut frames).await;
+            if matches!(end, End::Fenced) {
+                // By a newer session, or by a revocation: the reason decides what the agent does next.
+                end = (session.still_good().await).map_or_else(|end| end, |()| End::superseded());
+            }
             session.seat.revoked = matches!(end, End::Rejected(RejectReason::Revoked, ..));
             end
         }
+        Err(End::Fenced) => End::superseded(),
         Err(end) => end,
     };
     let farewell = match end {
@@ -77,6 +84,8 @@ pub(crate) async fn serve<S, E>(
             tracing::info!(server.id = %server, why, "agent gone");
             return;
         }
+        // Was told apart above.
+        End::Fenced => return,
         End::Drained => Down::Drain(Drain {
             reconnect_after_ms: random_below(DRAIN_SPREAD_MS),
         }),
@@ -132,7 +141,7 @@ impl Session<'_> {
                     "a configuration was not answered within 60 seconds",
                 )),
                 _ = self.tick.tick() => self.heartbeat().await,
-                () = poke.notified() => self.look().await,
+                () = poke.notified() => self.poked().await,
                 frame = frames.next() => match frame {
                     Some(Ok(frame)) => self.hear(frame).await,
                     Some(Err(error)) => Err(End::Gone(error.to_string())),
@@ -161,6 +170,22 @@ impl Session<'_> {
         }
     }
 
+    /// Something about the server changed. That it is gone is said at once, even while the agent writes down what came before.
+    async fn poked(&mut self) -> Result<(), End> {
+        if self.feed.is_waiting() {
+            self.look_again = true;
+            return self.still_good().await;
+        }
+        self.look().await
+    }
+
+    async fn still_good(&self) -> Result<(), End> {
+        match while_busy(|| self.domain.standing(self.seat.server)).await? {
+            Standing::Good(()) | Standing::Superseded => Ok(()),
+            Standing::Revoked => Err(End::revoked()),
+        }
+    }
+
     /// Reads what the server should run and sends what the agent does not have.
     async fn look(&mut self) -> Result<(), End> {
         if self.feed.is_waiting() {
@@ -169,6 +194,9 @@ impl Session<'_> {
         }
         self.look_again = false;
         let set = while_busy(|| self.domain.desired(self.seat.server)).await?;
+        if set.revoked {
+            return Err(End::revoked());
+        }
         self.seat.revision.store(set.revision, Ordering::Relaxed);
         if let Some(update) = self.feed.offer(set) {
             self.ack_due = Some(Instant::now() + ACK_DEADLINE);
@@ -270,7 +298,7 @@ async fn until(due: Option<Instant>) {
 }
 
 /// Tries again, a bounded number of times, while the database is busy.
-async fn while_busy<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
+pub(super) async fn while_busy<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

@@ -25,6 +25,7 @@ impl Session {
             not_before: now,
             not_after: now,
             serial: vec![1],
+            key_hash: [0; 32],
         };
         let (up, frames) = mpsc::channel(16);
         let (down_sender, down) = mpsc::channel(4);

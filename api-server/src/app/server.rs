@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::agents::Agents;
 use crate::bus::log_broker::LogBroker;
+use crate::ca::AgentCa;
 use crate::domain::{Domain, Error};
 use crate::grpc;
 use crate::grpc::agent::AgentApi;
@@ -88,6 +89,7 @@ pub(super) fn public(
 /// The agents' server; ends when `draining` and all its streams are done.
 pub(super) fn agent(
     agents: Agents,
+    ca: Arc<AgentCa>,
     draining: CancellationToken,
     incoming: ReceiverStream<io::Result<Conn>>,
 ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send {
@@ -95,7 +97,7 @@ pub(super) fn agent(
         .initial_stream_window_size(AGENT_STREAM_WINDOW)
         .initial_connection_window_size(AGENT_CONNECTION_WINDOW)
         .layer(CatchPanicLayer::custom(answer_panic))
-        .add_service(AgentApi::new(agents))
+        .add_service(AgentApi::new(agents, ca))
         .serve_with_incoming_shutdown(incoming, draining.cancelled_owned())
 }
 

@@ -1,4 +1,5 @@
 mod house;
+mod identity;
 mod logs;
 mod sessions;
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use zhylon_shared::id::ServerId;
 
@@ -21,6 +22,8 @@ pub(crate) struct AgentIdentity {
     pub(crate) not_after: SystemTime,
     /// Its serial number.
     pub(crate) serial: Vec<u8>,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo, DER): what our database knows it by.
+    pub(crate) key_hash: [u8; 32],
 }
 
 /// Why a certificate is not an agent's.
@@ -83,6 +86,7 @@ impl AgentIdentity {
             not_before,
             not_after,
             serial: certificate.serial.to_bytes_be(),
+            key_hash: Sha256::digest(certificate.public_key().raw).into(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! What agents ask and tell. Their writes carry the session epoch that [`Domain::claim`] gave; a newer session fences
+//! What agents ask and tell. Their writes carry the session epoch that [`Domain::open_session`] gave; a newer session fences
 //! off the older one's writes.
 
 use std::collections::HashMap;
@@ -16,8 +16,6 @@ use super::{Domain, Enrollment, Error};
 use crate::bus::Hint;
 use crate::store::{DaemonRow, DesiredRows};
 
-/// Characters of an agent's version that are kept: it is for people, and comes from outside.
-const VERSION_MAX: usize = 64;
 /// Largest report of one daemon. 64 instances with a message each take a fraction of it; a host that sends more is
 /// refused, so that it can not fill the database.
 const REPORT_MAX: usize = 64 * 1024;
@@ -42,31 +40,11 @@ pub(crate) struct DesiredSet {
     pub(crate) revision: i64,
     /// Its daemons, environment values in the clear.
     pub(crate) daemons: Vec<DaemonConfig>,
+    /// Somebody revoked the server's identity: this is for no agent.
+    pub(crate) revoked: bool,
 }
 
 impl Domain {
-    /// Opens a session of a server's agent: raises the session epoch.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the server was deleted.
-    pub(crate) async fn claim(
-        &self,
-        server: ServerId,
-        agent_version: &str,
-    ) -> Result<Claim, Error> {
-        let version: String = agent_version.chars().take(VERSION_MAX).collect();
-        let session = self
-            .store
-            .claim(server, &version, self.clock.wall())
-            .await?;
-        let session = session.ok_or(Error::NotFound("server"))?;
-        Ok(Claim {
-            session_epoch: session.session_epoch,
-            config_epoch: session.config_epoch,
-            revision: session.revision,
-        })
-    }
-
     /// What the server should run, to be handed to its agent. Restarts whose `not_after` has passed and that the host
     /// has not acknowledged end here as EXPIRED: so call [`Domain::acknowledge`] with the revision of the agent's
     /// ledger before the first call.
@@ -92,6 +70,7 @@ impl Domain {
             daemons: daemons.collect::<Result<_, _>>()?,
             config_epoch: rows.server.config_epoch,
             revision: rows.server.revision,
+            revoked: rows.server.revoke_time.is_some(),
         })
     }
 
@@ -157,7 +136,7 @@ impl Domain {
     }
 
     /// Which of these servers have another revision than the one given; with it. One read for all. A server that is
-    /// gone comes back with `None`.
+    /// gone, or whose identity is revoked, comes back with `None`.
     ///
     /// # Errors
     /// When the database does not answer.

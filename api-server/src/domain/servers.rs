@@ -110,6 +110,23 @@ impl Domain {
         }
     }
 
+    /// Ends the identity of a server's agent: its sessions end, and it gets no certificate any more.
+    ///
+    /// # Errors
+    /// Refusals.
+    pub(crate) async fn revoke_identity(&self, ctx: &Ctx, id: &str) -> Result<ServerView, Error> {
+        let (row, grant) = self.enter_server(ctx, id).await?;
+        let now = self.clock.wall();
+        match self.store.revoke_identity(&grant, row.id, now).await {
+            Ok(row) => {
+                self.bus.hints().tell(Hint::ServerChanged(row.id));
+                Ok(self.server_view(row))
+            }
+            Err(store::Error::Gone) => Err(Error::NotFound("server")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Creates an enrolment token, and says when it ends. `pin`: of the chain the public listener presents now.
     ///
     /// # Errors

@@ -17,13 +17,13 @@ use zhylon_proto::agent::v1::stream_logs_request::Frame as Up;
 use zhylon_proto::agent::v1::stream_logs_response::Frame as Down;
 use zhylon_proto::agent::v1::{
     ConnectRequest, ConnectResponse, LogClear, LogCredit, LogHello, LogSubscribe, LogUnsubscribe,
-    StreamLogsRequest, StreamLogsResponse,
+    RenewCertificateRequest, RenewCertificateResponse, StreamLogsRequest, StreamLogsResponse,
 };
 
 use super::status::to_status;
 use crate::agents::{self, Agents};
 use crate::bus::log_broker::{CLEAR_DEADLINE, LogBroker, LogEvent, LogStream, Order, Range, Start};
-use crate::ca::AgentIdentity;
+use crate::ca::{AgentCa, AgentIdentity};
 use crate::domain::Error;
 use crate::listener::Peer;
 
@@ -39,12 +39,13 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct AgentApi {
     agents: Agents,
+    ca: Arc<AgentCa>,
 }
 
 impl AgentApi {
-    /// Over these sessions.
-    pub(crate) fn new(agents: Agents) -> AgentServiceServer<Self> {
-        AgentServiceServer::new(Self { agents })
+    /// Over these sessions, with certificates of this authority.
+    pub(crate) fn new(agents: Agents, ca: Arc<AgentCa>) -> AgentServiceServer<Self> {
+        AgentServiceServer::new(Self { agents, ca })
             .max_decoding_message_size(FRAME_MAX)
             .max_encoding_message_size(FRAME_MAX)
     }
@@ -80,6 +81,17 @@ impl AgentService for AgentApi {
             .spawn(agents::serve(agents, identity, address, frames, down));
         let answer = ReceiverStream::new(answer);
         Ok(Response::new(answer.map(Ok as fn(_) -> _)))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<RenewCertificateRequest>,
+    ) -> Result<Response<RenewCertificateResponse>, Status> {
+        let (identity, address) = caller(&request)?;
+        let asked = request.into_inner();
+        let domain = self.agents.domain();
+        let answer = agents::renew(domain, &self.ca, &identity, address, &asked).await;
+        Ok(Response::new(answer.map_err(to_status)?))
     }
 
     async fn stream_logs(
@@ -139,7 +151,7 @@ async fn open_logs(
         stream: Arc::clone(&stream),
     };
     // After the attachment: had the session ended before it, nobody else would end this stream.
-    if !agents.is_current(identity.server, session_epoch) {
+    if !agents.is_current(identity.server, session_epoch, &identity.key_hash) {
         return Err(fenced());
     }
     agents.tasks().spawn(async move {

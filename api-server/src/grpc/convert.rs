@@ -56,6 +56,7 @@ pub(super) fn server(view: ServerView) -> api::Server {
         acknowledged_revision: row.acked_revision,
         agent_version: row.agent_version,
         create_time: Some(timestamp(row.create_time)),
+        identity_revoke_time: row.revoke_time.map(timestamp),
     }
 }
 

@@ -6,6 +6,7 @@ use zhylon_proto::daemons::v1::{
     CreateEnrollmentTokenRequest, CreateEnrollmentTokenResponse, CreateServerRequest,
     CreateServerResponse, DeleteServerRequest, DeleteServerResponse, EnrollRequest, EnrollResponse,
     GetServerRequest, GetServerResponse, ListServersRequest, ListServersResponse,
+    RevokeServerIdentityRequest, RevokeServerIdentityResponse,
 };
 use zhylon_shared::id::ServerId;
 use zhylon_shared::spec::FieldViolation;
@@ -96,6 +97,17 @@ impl ServerService for Api {
         let done = self.domain.delete_server(&ctx, &asked.server_id).await;
         done.map_err(to_status)?;
         Ok(Response::new(DeleteServerResponse {}))
+    }
+
+    async fn revoke_server_identity(
+        &self,
+        request: Request<RevokeServerIdentityRequest>,
+    ) -> Result<Response<RevokeServerIdentityResponse>, Status> {
+        let (ctx, asked) = open(request)?;
+        let revoked = self.domain.revoke_identity(&ctx, &asked.server_id).await;
+        Ok(Response::new(RevokeServerIdentityResponse {
+            server: Some(convert::server(revoked.map_err(to_status)?)),
+        }))
     }
 
     async fn create_enrollment_token(

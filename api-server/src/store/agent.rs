@@ -45,11 +45,12 @@ pub(crate) struct DesiredRows {
 /// Servers asked for in one statement: SQLite allows 32766 parameters, PostgreSQL 65535; the rest goes in the next one.
 const IN_ONE_STATEMENT: usize = 1000;
 
-/// Proves that the session is the newest one, and notes that its agent lives.
+/// Proves that the session is the newest one and nobody revoked its identity, and notes that its agent lives.
 macro_rules! fence {
     ($conn:expr, $server:expr, $epoch:expr, $now:expr) => {
         let alive = sqlx::query(
-            "UPDATE servers SET last_seen_time = $3 WHERE id = $1 AND session_epoch = $2",
+            "UPDATE servers SET last_seen_time = $3 WHERE id = $1 AND session_epoch = $2 \
+             AND revoke_time IS NULL",
         )
         .bind($server.to_string())
         .bind($epoch)
@@ -65,26 +66,6 @@ macro_rules! fence {
 pub(super) use fence;
 
 impl Store {
-    /// Opens a session: raises the session epoch. `None`: the server was deleted.
-    pub(crate) async fn claim(
-        &self,
-        server: ServerId,
-        agent_version: &str,
-        now: SystemTime,
-    ) -> Result<Option<SessionRow>, Error> {
-        Ok(transact!(self, conn => {
-            sqlx::query_as(
-                "UPDATE servers SET session_epoch = session_epoch + 1, agent_version = $2, last_seen_time = $3 \
-                 WHERE id = $1 RETURNING session_epoch, config_epoch, revision",
-            )
-            .bind(server.to_string())
-            .bind(agent_version)
-            .bind(millis(now))
-            .fetch_optional(&mut *conn)
-            .await?
-        }))
-    }
-
     /// Notes that the agent lives.
     ///
     /// # Errors
@@ -169,12 +150,12 @@ impl Store {
         Ok(())
     }
 
-    /// The revisions of these servers; those that are gone are left out.
+    /// The revisions of these servers; those that are gone or whose identity is revoked are left out.
     pub(crate) async fn revisions(&self, servers: &[ServerId]) -> Result<Vec<RevisionRow>, Error> {
         let mut all = Vec::with_capacity(servers.len());
         for some in servers.chunks(IN_ONE_STATEMENT) {
             all.extend::<Vec<RevisionRow>>(read!(self, conn => {
-                let mut query = sqlx::QueryBuilder::new("SELECT id, revision FROM servers WHERE id IN (");
+                let mut query = sqlx::QueryBuilder::new("SELECT id, revision FROM servers WHERE revoke_time IS NULL AND id IN (");
                 let mut ids = query.separated(", ");
                 for id in some {
                     ids.push_bind(id.to_string());

@@ -7,7 +7,7 @@ use super::*;
 use crate::access::{Access, Actor, Membership, PermissionSet, Rule, TeamGrant, authorize};
 use crate::clock::Clock;
 use crate::domain::{BootstrapNames, bootstrap};
-use zhylon_shared::id::{DaemonId, EventId, ServerId, TeamId, UserId};
+use zhylon_shared::id::{DaemonId, EnrollmentId, EventId, ServerId, TeamId, UserId};
 
 static RULE: Rule = Rule {
     method: "test",
@@ -209,13 +209,81 @@ async fn writers_queue(bench: &Bench) {
     assert_eq!(given, expected);
 }
 
+/// Which keys are good: the newest, and the one before it until the newest is shown; none after a revocation, which a
+/// stranger can not make.
+async fn the_newest_key_counts_once_it_is_shown(bench: &Bench) {
+    let (store, server, now) = (&bench.store, bench.server, bench.now);
+    let claims = async |key: [u8; 32]| {
+        let session = store.claim(server, &key, "1", now).await.unwrap();
+        session.is_some()
+    };
+    let (one, two, three, other) = ([1; 32], [2; 32], [3; 32], [9; 32]);
+    let enrollment = NewEnrollment {
+        id: EnrollmentId::random().unwrap(),
+        server_id: server,
+        secret_hash: zhylon_shared::token::hash(&zhylon_shared::token::new_secret().unwrap()),
+        create_time: now,
+        expire_time: now + Duration::from_secs(60),
+    };
+    store
+        .create_enrollment(&bench.team, &enrollment)
+        .await
+        .unwrap();
+    assert!(
+        store
+            .use_enrollment(enrollment.id, &one, now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .use_enrollment(enrollment.id, &other, now)
+            .await
+            .unwrap()
+    );
+    assert!(claims(one).await && !claims(other).await);
+
+    assert!(!store.renew_key(server, &other, &three).await.unwrap());
+    for new in [three, two, two] {
+        assert!(store.renew_key(server, &one, &new).await.unwrap());
+    }
+    assert!(claims(one).await && !claims(three).await);
+    assert!(!store.prove_key(server, &one).await.unwrap());
+    assert!(store.prove_key(server, &two).await.unwrap());
+    assert!(!claims(one).await && claims(two).await);
+    assert!(!store.renew_key(server, &one, &three).await.unwrap());
+
+    let revoked = store.revoke_identity(&bench.stranger, server, now).await;
+    assert!(matches!(revoked, Err(Error::Gone)));
+    assert!(claims(two).await);
+    let epoch = store.claim(server, &two, "1", now).await.unwrap().unwrap();
+    let epoch = epoch.session_epoch;
+    store.seen(server, epoch, now).await.unwrap();
+    let row = store
+        .revoke_identity(&bench.team, server, now)
+        .await
+        .unwrap();
+    assert_eq!(row.revoke_time, Some(now));
+    assert!(!claims(two).await && !claims(other).await);
+    assert!(!store.prove_key(server, &two).await.unwrap());
+    assert!(!store.renew_key(server, &two, &three).await.unwrap());
+    assert!(matches!(
+        store.seen(server, epoch, now).await,
+        Err(Error::Fenced)
+    ));
+    assert!(store.revisions(&[server]).await.unwrap().is_empty());
+}
+
 /// A host's event counts once however often and in whatever company it comes; the oldest make room; a stranger's
 /// change leaves no event.
 async fn events_count_once(bench: &Bench) {
     let store = &bench.store;
     let new = bench.new_daemon(None);
     store.create_daemon(&bench.team, &new).await.unwrap();
-    let epoch = store.claim(bench.server, "1", bench.now).await.unwrap();
+    let epoch = store
+        .claim(bench.server, &[0; 32], "1", bench.now)
+        .await
+        .unwrap();
     let epoch = epoch.unwrap().session_epoch;
     let host = |sequence: i64| HostEvent {
         sequence,
@@ -265,6 +333,8 @@ async fn suite(store: Store) {
     writes_are_held_against_their_grant(&bench).await;
     revisions_rise_with_writes_only(&bench).await;
     events_count_once(&bench).await;
+    // Last: it ends the server's identity.
+    the_newest_key_counts_once_it_is_shown(&bench).await;
     writers_queue(&bench).await;
 }
 
@@ -323,4 +393,40 @@ async fn what_is_no_database_is_refused_and_left_alone() {
     let refused = Store::open_sqlite(&path).await.unwrap_err();
     assert!(matches!(refused, Error::File { .. }), "{refused}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+/// A database of before keys were noted: a server is known by the key of its newest enrolment, or by the first one shown.
+#[tokio::test]
+async fn servers_that_were_enrolled_before_are_still_known() {
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let options = SqliteConnectOptions::new().filename(&path);
+    let pool = SqlitePoolOptions::new().connect_with(options.create_if_missing(true));
+    let pool = pool.await.unwrap();
+    let now = dialect::SQLITE.migrator();
+    let before = now.iter().take(3).cloned().collect();
+    let before = sqlx::migrate::Migrator::with_migrations(before);
+    before.run(&pool).await.unwrap();
+    let rows = "INSERT INTO users (id, name, operator, create_time) VALUES ('u', 'a', FALSE, 0);
+        INSERT INTO teams (id, name, owner_user_id, create_time) VALUES ('t', 't', 'u', 0);
+        INSERT INTO servers (id, team_id, name, create_time, config_epoch, revision, acked_revision, session_epoch, agent_version)
+        VALUES ('h:AAAAAAAAAAAAAAAAAA', 't', 'a', 0, 'e', 0, 0, 7, ''), ('h:BBBBBBBBBBBBBBBBBB', 't', 'b', 0, 'e', 0, 0, 7, '');
+        INSERT INTO enrollment_tokens (id, server_id, secret_hash, create_time, expire_time, key_hash)
+        VALUES ('1', 'h:AAAAAAAAAAAAAAAAAA', x'00', 1, 1, CAST('11111111111111111111111111111111' AS BLOB)),
+        ('2', 'h:AAAAAAAAAAAAAAAAAA', x'00', 2, 2, CAST('22222222222222222222222222222222' AS BLOB)),
+        ('3', 'h:AAAAAAAAAAAAAAAAAA', x'00', 3, 3, NULL)";
+    sqlx::raw_sql(rows).execute(&pool).await.unwrap();
+    pool.close().await;
+
+    let store = Store::open_sqlite(&path).await.unwrap();
+    let claims = async |server: &str, key: u8| {
+        let server = server.parse().unwrap();
+        let session = store.claim(server, &[key; 32], "1", from_millis(1)).await;
+        session.unwrap().is_some()
+    };
+    let (enrolled, unknown) = ("h:AAAAAAAAAAAAAAAAAA", "h:BBBBBBBBBBBBBBBBBB");
+    assert!(!claims(enrolled, b'1').await && claims(enrolled, b'2').await);
+    assert!(claims(unknown, b'5').await && !claims(unknown, b'6').await);
+    assert!(claims(unknown, b'5').await);
 }

@@ -33,6 +33,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "restart strategy",
         include_str!("../../migrations/0003_restart_strategy.sql"),
     ),
+    (
+        4,
+        "identity",
+        include_str!("../../migrations/0004_identity.sql"),
+    ),
 ];
 
 impl Dialect {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use zhylon_shared::id::{EnrollmentId, ServerId};
 use zhylon_shared::token::SecretHash;
 
+use super::identity::{KeyHash, set_key};
 use super::row::row;
 use super::{Error, Store, millis, read, transact};
 use crate::access::TeamGrant;
@@ -87,26 +88,34 @@ impl Store {
         }))
     }
 
-    /// Uses a token up for a key: one conditional UPDATE, so of two at once one loses. `false`: another key has it.
+    /// Uses a token up for a key: one conditional UPDATE, so of two at once one loses. The key is its server's newest one
+    /// from then on, and ends a revocation. `false`: another key has the token.
     pub(crate) async fn use_enrollment(
         &self,
         id: EnrollmentId,
-        key_hash: &[u8; 32],
+        key_hash: &KeyHash,
         now: SystemTime,
     ) -> Result<bool, Error> {
         let used = transact!(self, conn => {
-            sqlx::query(
+            let server: Option<String> = sqlx::query_scalar(
                 "UPDATE enrollment_tokens SET key_hash = $2 \
-                 WHERE id = $1 AND expire_time > $3 AND (key_hash IS NULL OR key_hash = $2)",
+                 WHERE id = $1 AND expire_time > $3 AND (key_hash IS NULL OR key_hash = $2) RETURNING server_id",
             )
             .bind(id.to_string())
             .bind(key_hash.as_slice())
             .bind(millis(now))
-            .execute(&mut *conn)
-            .await?
-            .rows_affected()
+            .fetch_optional(&mut *conn)
+            .await?;
+            if let Some(server) = &server {
+                sqlx::query(concat!("UPDATE servers SET revoke_time = NULL, ", set_key!("$2"), " WHERE id = $1"))
+                    .bind(server)
+                    .bind(key_hash.as_slice())
+                    .execute(&mut *conn)
+                    .await?;
+            }
+            server.is_some()
         });
-        Ok(used == 1)
+        Ok(used)
     }
 }
 

@@ -32,6 +32,8 @@ row! {
         pub(crate) agent_version: String,
         /// When its agent was last heard of.
         pub(crate) last_seen_time: Option<SystemTime>,
+        /// Since when no certificate of its agent is good; `None` unless somebody revoked them.
+        pub(crate) revoke_time: Option<SystemTime>,
     }
 }
 
@@ -63,7 +65,7 @@ macro_rules! select_servers {
     ($tail:literal) => {
         concat!(
             "SELECT id, team_id, name, create_time, config_epoch, revision, acked_revision, session_epoch, \
-             agent_version, last_seen_time FROM servers ",
+             agent_version, last_seen_time, revoke_time FROM servers ",
             $tail
         )
     };

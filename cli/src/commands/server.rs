@@ -2,6 +2,7 @@
 
 use zhylon_proto::daemons::v1::{
     CreateEnrollmentTokenRequest, CreateServerRequest, ListServersRequest, ListServersResponse,
+    RevokeServerIdentityRequest,
 };
 
 use super::{PAGE_SIZE, all_pages, missing, print};
@@ -48,6 +49,17 @@ pub(crate) async fn run(client: &Client, verb: ServerVerb, output: Output) -> Re
                 &all,
                 |a| table::servers(&a.servers),
                 |a| a.servers.iter().map(|s| s.id.clone()).collect(),
+            )
+        }
+        ServerVerb::RevokeIdentity { server } => {
+            let request = RevokeServerIdentityRequest { server_id: server };
+            let response = service.revoke_server_identity(request).await?.into_inner();
+            let server = response.server.ok_or_else(|| missing("server"))?;
+            print(
+                output,
+                &server,
+                |s| table::servers(std::slice::from_ref(s)),
+                |s| vec![s.id.clone()],
             )
         }
         ServerVerb::EnrollToken { server } => {

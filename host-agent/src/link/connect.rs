@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use zhylon_proto::agent::v1::agent_service_client::AgentServiceClient;
-use zhylon_proto::agent::v1::{RejectReason, Welcome};
+use zhylon_proto::agent::v1::{Reject, RejectReason, Welcome};
 use zhylon_shared::id::ServerId;
 use zhylon_shared::tls;
 
@@ -20,7 +20,8 @@ use super::backoff::Backoff;
 use super::door::{Host, LogSource};
 use super::identity::{Identity, Stamp, Store};
 use super::log_stream::{self, LogRoom};
-use super::report::{LinkState, Reporter};
+use super::renewal::{Renewal, RenewalError, Way};
+use super::report::{LinkState, Reporter, refused};
 use super::session::{self, End, Ended, Speaker};
 
 /// How often a host without identity looks for one.
@@ -46,6 +47,7 @@ pub(super) async fn keep<H: Host, L: LogSource>(
     cancel: CancellationToken,
 ) {
     let store = Store::new(&places.state_dir);
+    let renewal = Renewal::new(store.clone(), places.run_dir.clone());
     let mut reporter = Reporter::new(places.run_dir);
     let room = LogRoom::new(logs);
     let speaker = Speaker {
@@ -76,7 +78,16 @@ pub(super) async fn keep<H: Host, L: LogSource>(
         reporter.begin(identity.about.server_id);
         let addresses = &identity.about.agent_addresses;
         let address = addresses.get(tries % addresses.len().max(1));
+        let way = Way {
+            address: address.cloned().unwrap_or_default(),
+            ahead: reporter.ahead(),
+        };
         tries = tries.wrapping_add(1);
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            () = renewal.resume(&way) => {}
+        }
+        let identity = store.load().ok().flatten().unwrap_or(identity);
 
         let over = cancel.child_token();
         let link = Link {
@@ -84,9 +95,10 @@ pub(super) async fn keep<H: Host, L: LogSource>(
             room: &room,
             speaker: &speaker,
             identity: &identity,
+            renewal: &renewal,
             cancel: &over,
         };
-        let mut session = Box::pin(link.once(address.map_or("", String::as_str), &mut reporter));
+        let mut session = Box::pin(link.once(&way, &mut reporter));
         let ended = tokio::select! {
             ended = &mut session => ended,
             // It must not go on speaking as the old server; it ends in order, as when the worker ends.
@@ -97,7 +109,22 @@ pub(super) async fn keep<H: Host, L: LogSource>(
         };
         drop(session);
         tell(&mut reporter, identity.about.server_id, &ended.end);
-        let wait = backoff.after(&ended.end, ended.lasted, random());
+        let mut renewed_now = false;
+        if ended.end.is_expired() {
+            // Nobody welcomes this host before it has a new one, and it gets one all the same.
+            let renewed = tokio::select! {
+                () = cancel.cancelled() => break,
+                renewed = renewal.renew(&way) => renewed,
+            };
+            reporter.tried_renewal(renewed.as_ref().err().map(ToString::to_string));
+            renewed_now = renewed.is_ok();
+        }
+        let wait = if renewed_now {
+            // Soon, but not at once: an authority at its own end gives certificates that are over already.
+            backoff.next(ended.lasted, random())
+        } else {
+            backoff.after(&ended.end, ended.lasted, random())
+        };
         tokio::select! {
             () = cancel.cancelled() => {}
             () = sleep(wait) => {}
@@ -130,8 +157,11 @@ fn tell(reporter: &mut Reporter, server: ServerId, end: &End) {
         End::Rejected {
             reason, message, ..
         } => {
-            let name = reason.as_str_name().trim_start_matches("REJECT_REASON_");
-            let why = format!("the api-server refuses this agent: {name}: {message}");
+            let why = refused(&Reject {
+                reason: (*reason).into(),
+                message: message.clone(),
+                retry_after_ms: 0,
+            });
             if *reason == RejectReason::Revoked {
                 tracing::warn!("{why}; daemons go on, asking again later");
                 (LinkState::Revoked, why)
@@ -157,15 +187,16 @@ struct Link<'a, H, L> {
     room: &'a LogRoom<L>,
     speaker: &'a Speaker,
     identity: &'a Identity,
+    renewal: &'a Renewal,
     cancel: &'a CancellationToken,
 }
 
 impl<H: Host, L: LogSource> Link<'_, H, L> {
     /// One connection, from dialling to its end.
-    async fn once(&self, address: &str, reporter: &mut Reporter) -> Ended {
+    async fn once(&self, way: &Way, reporter: &mut Reporter) -> Ended {
         let dialled = tokio::select! {
             () = self.cancel.cancelled() => Err(End::Cancelled),
-            channel = dial(self.identity, address) => channel.map_err(End::Lost),
+            channel = dial(self.identity, &way.address) => channel.map_err(End::Lost),
         };
         let channel = match dialled {
             Ok(channel) => channel,
@@ -187,7 +218,20 @@ impl<H: Host, L: LogSource> Link<'_, H, L> {
         let welcomed = |welcome: Welcome| {
             reporter.heard_time(welcome.server_time.map(|time| (time.seconds, time.nanos)));
             reporter.say(LinkState::Connected, Some(server), None);
-            log_stream::keep(channel, welcome.session_epoch, self.room.clone())
+            let way = Way {
+                ahead: reporter.ahead(),
+                ..way.clone()
+            };
+            let logs = log_stream::keep(channel, welcome.session_epoch, self.room.clone());
+            let tried = |tried: Result<(), &RenewalError>| {
+                reporter.tried_renewal(tried.err().map(ToString::to_string));
+            };
+            async move {
+                tokio::select! {
+                    never = logs => never,
+                    never = self.renewal.keep(way, tried) => never,
+                }
+            }
         };
         session::talk(
             self.host,
@@ -201,7 +245,7 @@ impl<H: Host, L: LogSource> Link<'_, H, L> {
     }
 }
 
-async fn dial(identity: &Identity, address: &str) -> Result<Channel, String> {
+pub(super) async fn dial(identity: &Identity, address: &str) -> Result<Channel, String> {
     let config = tls::agent_client(
         identity.ca.as_bytes(),
         identity.chain.as_bytes(),

@@ -1,7 +1,11 @@
 //! The files of `state_dir/identity` (0700): who this host is to the api-server.
 //!
 //! `identity.json` is written last and read first: without it there is no identity, however much else lies there. The
-//! private key is made here, 0600, and never leaves.
+//! private key is made here, 0600, and never leaves. How one certificate follows another is [`successor`]'s.
+
+mod successor;
+
+pub(super) use successor::fit;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,7 +16,6 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use zhylon_shared::id::ServerId;
 use zhylon_shared::redact::Secret;
-use zhylon_shared::tls::{self, Validity};
 
 const ABOUT: &str = "identity.json";
 const KEY: &str = "key.pem";
@@ -88,26 +91,19 @@ impl Store {
         let Some(about) = self.about()? else {
             return Ok(None);
         };
+        let key = self.read(KEY)?;
+        let chain = self.chain_of(&key)?;
         Ok(Some(Identity {
             about,
-            key: Secret::new(self.read(KEY)?),
-            chain: self.read(CHAIN)?,
+            key: Secret::new(key),
+            chain,
             ca: self.read(CA)?,
         }))
     }
 
-    /// From when to when the certificate holds; `None` if this host is not enrolled.
-    pub(super) fn validity(&self) -> Result<Option<Validity>, String> {
-        let told = |error: io::Error| error.to_string();
-        if self.about().map_err(told)?.is_none() {
-            return Ok(None);
-        }
-        let chain = self.read(CHAIN).map_err(told)?;
-        let validity = tls::validity(chain.as_bytes());
-        validity.map(Some).map_err(|error| {
-            let path = self.dir.join(CHAIN);
-            format!("{}: {error}", path.display())
-        })
+    /// The certificate and its issuers, PEM; `None` if this host is not enrolled.
+    pub(super) fn chain(&self) -> io::Result<Option<String>> {
+        Ok(self.load()?.map(|identity| identity.chain))
     }
 
     /// Makes the directory if need be, and keeps a second enrolment out of it until the lock is dropped. `None` if
@@ -144,6 +140,7 @@ impl Store {
     /// never a mixture of two identities.
     pub(super) fn store(&self, _lock: &EnrollmentLock, identity: &Identity) -> io::Result<()> {
         self.remove(ABOUT)?;
+        self.drop_renewal()?;
         self.write(KEY, identity.key.expose())?;
         self.write(CHAIN, &identity.chain)?;
         self.write(CA, &identity.ca)?;
@@ -173,6 +170,11 @@ impl Store {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&tmp, self.dir.join(name))?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.dir.join(from), self.dir.join(to))?;
         File::open(&self.dir)?.sync_all()
     }
 

@@ -96,7 +96,7 @@ impl ServerCertVerifier for PinVerifier {
             .build()
             .map_err(|error| broken(error.to_string()))?
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(|error| broken(error.to_string()))
+            .map_err(|error| broken(tls::clock_skew(&error).unwrap_or_else(|| error.to_string())))
     }
 
     fn verify_tls12_signature(

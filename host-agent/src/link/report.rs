@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use zhylon_proto::agent::v1::Reject;
 use zhylon_shared::id::ServerId;
 use zhylon_shared::tls::error_chain;
 
@@ -46,6 +47,9 @@ pub(crate) struct LinkReport {
     /// So it stays true whoever sets the host's own clock meanwhile. `None`: no welcome yet.
     #[serde(default)]
     pub(crate) server_clock: Option<i64>,
+    /// Why the newest try to renew the certificate failed; `None` if it did not.
+    #[serde(default)]
+    pub(crate) renewal_error: Option<String>,
 }
 
 impl LinkReport {
@@ -79,6 +83,7 @@ pub(super) struct Reporter {
     run_dir: PathBuf,
     report: Option<LinkReport>,
     server_clock: Option<i64>,
+    renewal_error: Option<String>,
 }
 
 impl Reporter {
@@ -87,6 +92,40 @@ impl Reporter {
             run_dir,
             report: None,
             server_clock: None,
+            renewal_error: None,
+        }
+    }
+
+    /// How far the api-server's clock is ahead of the host's, in seconds; 0 where that is not known.
+    pub(super) fn ahead(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let host = since.map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+        let server = self
+            .server_clock
+            .map(|zero| zero.saturating_add(boot_clock()));
+        server.map_or(0, |server| server.saturating_sub(host) / 1000)
+    }
+
+    /// How a try to renew the certificate went.
+    pub(super) fn tried_renewal(&mut self, error: Option<String>) {
+        let error = error.map(|error| clip(&error));
+        if self.renewal_error == error {
+            return;
+        }
+        if let Some(why) = &error {
+            tracing::warn!(
+                why,
+                "this host's certificate was not renewed; it is tried again, daemons go on"
+            );
+        }
+        self.renewal_error = error;
+        if let Some(report) = &mut self.report {
+            report.renewal_error.clone_from(&self.renewal_error);
+        }
+        if let Some(report) = &self.report {
+            self.try_write(report);
         }
     }
 
@@ -119,6 +158,7 @@ impl Reporter {
             server_id: server,
             last_error: (why.clone()).or_else(|| old.and_then(|old| old.last_error.clone())),
             server_clock: self.server_clock,
+            renewal_error: self.renewal_error.clone(),
         };
         if old == Some(&new) {
             return;
@@ -137,15 +177,19 @@ impl Reporter {
             // A try that begins; and a refusal, which is said every time by the one who waits.
             (LinkState::Connecting, None) | (LinkState::Revoked, _) => {}
         }
-        if let Err(error) = self.write(&new) {
-            tracing::warn!(%error, "{} could not be written", self.run_dir.join(FILE).display());
-        }
+        self.try_write(&new);
         self.report = Some(new);
     }
 
     /// The worker ends: nobody keeps the file true any more.
     pub(super) fn end(&self) {
         let _ = std::fs::remove_file(self.run_dir.join(FILE));
+    }
+
+    fn try_write(&self, report: &LinkReport) {
+        if let Err(error) = self.write(report) {
+            tracing::warn!(%error, "{} could not be written", self.run_dir.join(FILE).display());
+        }
     }
 
     fn write(&self, report: &LinkReport) -> io::Result<()> {
@@ -170,6 +214,16 @@ fn clip(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(ERROR_MAX)
         .collect()
+}
+
+/// What a refusal says, for people.
+pub(super) fn refused(reject: &Reject) -> String {
+    let name = reject.reason().as_str_name();
+    let name = name.trim_start_matches("REJECT_REASON_");
+    format!(
+        "the api-server refuses this agent: {name}: {}",
+        reject.message
+    )
 }
 
 /// What a gRPC status says, for people, with all causes: for a refused certificate the reason is only there.

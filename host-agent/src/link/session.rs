@@ -62,6 +62,14 @@ pub(super) enum End {
     Lost(String),
 }
 
+impl End {
+    /// Only the certificate is over.
+    pub(super) fn is_expired(&self) -> bool {
+        let expired = RejectReason::Expired;
+        matches!(self, Self::Rejected { reason, .. } if *reason == expired)
+    }
+}
+
 /// An ended session.
 #[derive(Debug)]
 pub(super) struct Ended {

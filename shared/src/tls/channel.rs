@@ -49,6 +49,15 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// Says so where it is a clock that stands between two who trust each other.
+fn named(error: std::io::Error) -> std::io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner.and_then(super::clock_skew) {
+        Some(skew) => std::io::Error::other(skew),
+        None => error,
+    }
+}
+
 /// Connects to `url` (`https://host:port`) and returns once TLS stands. The channel reconnects by itself.
 ///
 /// # Errors
@@ -82,7 +91,7 @@ pub async fn connect(url: &str, config: Arc<ClientConfig>) -> Result<Channel, Co
         async move {
             let tcp = TcpStream::connect((host.as_str(), port)).await?;
             tcp.set_nodelay(true)?;
-            let stream = tls.connect(name, tcp).await?;
+            let stream = tls.connect(name, tcp).await.map_err(named)?;
             if stream.get_ref().1.alpn_protocol() != Some(super::ALPN_H2) {
                 return Err(std::io::Error::other("the peer does not speak HTTP/2"));
             }

@@ -313,14 +313,21 @@ fn clocks_and_certificates(world: &World, run_dir: &Path, state_dir: &Path) {
             25,
             "skew: 24 days behind",
             "warn",
-            "it has to be replaced",
-            "enroll --replace",
+            "should have been renewed",
+            "the agent's log",
         ),
         (
             40,
             "skew: 39 days behind",
             "fail",
             "ended 10 days ago",
+            "start the agent",
+        ),
+        (
+            230,
+            "skew: 229 days behind",
+            "fail",
+            "ended 200 days ago",
             "enroll --replace",
         ),
         (

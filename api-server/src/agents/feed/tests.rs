@@ -14,6 +14,7 @@ fn set(revision: i64, daemons: &[DaemonConfig]) -> DesiredSet {
         config_epoch: "e".to_owned(),
         revision,
         daemons: daemons.to_vec(),
+        revoked: false,
     }
 }
 

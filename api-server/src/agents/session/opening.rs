@@ -1,7 +1,7 @@
 //! The beginning of a session: who may have one.
 
 use std::fmt::Display;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
@@ -13,9 +13,10 @@ use zhylon_shared::wire::{PROTOCOL_VERSION, timestamp};
 
 use super::end::{End, RETRY_HOPELESS, RETRY_OVERLOADED};
 use super::{MISSED_HEARTBEATS, Session, millis, while_busy};
-use crate::agents::Agents;
 use crate::agents::feed::Feed;
-use crate::ca::{AgentIdentity, Dates};
+use crate::agents::{Agents, SUPERSEDED, dates};
+use crate::ca::AgentIdentity;
+use crate::domain::Standing;
 
 /// Time for the first frame.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,7 +33,8 @@ where
     E: Display,
 {
     let domain = &agents.0.domain;
-    check_dates(identity, domain.clock().wall())?;
+    dates::check(identity, domain.clock().wall())
+        .map_err(|(reason, message)| End::Rejected(reason, message, RETRY_OVERLOADED))?;
     let hello = hello(frames).await?;
     if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL_VERSION) {
         return Err(End::Rejected(
@@ -44,9 +46,22 @@ where
     if agents.0.draining.is_cancelled() {
         return Err(End::Drained);
     }
-    let claim = while_busy(|| domain.claim(identity.server, &hello.agent_version)).await?;
+    let open = || domain.open_session(identity.server, &identity.key_hash, &hello.agent_version);
+    let claim = match while_busy(open).await? {
+        Standing::Good(claim) => claim,
+        Standing::Revoked => return Err(End::revoked()),
+        Standing::Superseded => {
+            let why = SUPERSEDED.to_owned();
+            return Err(End::Rejected(RejectReason::Superseded, why, RETRY_HOPELESS));
+        }
+    };
     let seat = agents
-        .enter(identity.server, claim.session_epoch, claim.revision)
+        .enter(
+            identity.server,
+            identity.key_hash,
+            claim.session_epoch,
+            claim.revision,
+        )
         .ok_or_else(End::superseded)?;
     let heartbeat = agents.0.heartbeat;
     let mut session = Session {
@@ -90,20 +105,6 @@ where
     Ok(session)
 }
 
-fn check_dates(identity: &AgentIdentity, now: SystemTime) -> Result<(), End> {
-    let (reason, certificate, first) = match identity.dates(now) {
-        Dates::Valid => return Ok(()),
-        Dates::NotYet => (RejectReason::ClockSkew, "begins", identity.not_before),
-        Dates::Over => (RejectReason::Expired, "ended", identity.not_after),
-    };
-    let message = format!(
-        "the agent's certificate {certificate} {}, and the api-server's clock says {}",
-        calendar(first),
-        calendar(now)
-    );
-    Err(End::Rejected(reason, message, RETRY_OVERLOADED))
-}
-
 async fn hello<S, E>(frames: &mut S) -> Result<Hello, End>
 where
     S: Stream<Item = Result<ConnectRequest, E>> + Unpin,
@@ -119,10 +120,4 @@ where
         Ok(None) => Err(End::Gone("it said nothing".to_owned())),
         Err(_) => refuse("no `hello` within 5 seconds"),
     }
-}
-
-fn calendar(at: SystemTime) -> String {
-    use time::format_description::well_known::Rfc3339;
-    let at = time::OffsetDateTime::from(at);
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }

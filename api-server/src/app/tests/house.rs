@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -14,6 +15,7 @@ use tonic::{Request, Streaming};
 use zhylon_proto::agent::v1::agent_service_client::AgentServiceClient;
 use zhylon_proto::agent::v1::connect_request::Frame as Up;
 use zhylon_proto::agent::v1::connect_response::Frame as Down;
+use zhylon_proto::agent::v1::renew_certificate_response::Outcome;
 use zhylon_proto::agent::v1::*;
 use zhylon_proto::daemons::v1 as api;
 use zhylon_proto::daemons::v1::daemon_service_client::DaemonServiceClient;
@@ -169,6 +171,29 @@ impl House {
         self.agent(&answer.certificate_chain, &answer.ca_bundle, &key)
     }
 
+    /// Revokes the identity of a server.
+    pub(super) async fn revoke(&self, server: ServerId) -> api::Server {
+        let mut servers = self.servers();
+        let revoked = servers.revoke_server_identity(self.call(api::RevokeServerIdentityRequest {
+            server_id: server.to_string(),
+        }));
+        revoked.await.unwrap().into_inner().server.unwrap()
+    }
+
+    /// As when another replica did and its hint was lost.
+    pub(super) async fn revoke_without_a_hint(&self, server: ServerId) {
+        let owner = zhylon_shared::redact::Secret::new(self.token.clone());
+        self.domain.revoke_silently(&owner, server).await;
+    }
+
+    pub(super) async fn server(&self, server: ServerId) -> api::Server {
+        let mut servers = self.servers();
+        let read = servers.get_server(self.call(api::GetServerRequest {
+            server_id: server.to_string(),
+        }));
+        read.await.unwrap().into_inner().server.unwrap()
+    }
+
     pub(super) async fn enrollment_token(&self, server: ServerId) -> EnrollmentToken {
         let mut servers = self.servers();
         let created =
@@ -181,13 +206,23 @@ impl House {
 
     /// With a certificate as the authority would have made it at `then`.
     pub(super) fn agent_of(&self, server: ServerId, then: SystemTime) -> Agent {
-        let key = KeyPair::generate().unwrap();
-        let request = CertificateParams::default()
-            .serialize_request(&key)
-            .unwrap();
+        self.agent_of_key(server, then, &KeyPair::generate().unwrap())
+    }
+
+    /// The same with this key.
+    pub(super) fn agent_of_key(&self, server: ServerId, then: SystemTime, key: &KeyPair) -> Agent {
+        let request = CertificateParams::default().serialize_request(key).unwrap();
         let ca = self.ca();
         let issued = ca.sign(request.der(), server, then).unwrap();
-        self.agent(&issued.chain_pem, ca.bundle_pem(), &key)
+        self.agent(&issued.chain_pem, ca.bundle_pem(), key)
+    }
+
+    /// What an agent is after it asked for a certificate for this key.
+    pub(super) async fn renewed(&self, agent: &Agent, key: &KeyPair) -> Agent {
+        match agent.renew(key).await {
+            Outcome::Renewed(new) => self.agent(&new.certificate_chain, &new.ca_bundle, key),
+            Outcome::Reject(reject) => panic!("{reject:?}"),
+        }
     }
 
     fn agent(&self, chain: &str, bundle: &str, key: &KeyPair) -> Agent {
@@ -261,6 +296,25 @@ impl Agent {
         }
     }
 
+    /// Asks for a certificate for this key.
+    pub(super) async fn renew(&self, key: &KeyPair) -> Outcome {
+        let request = CertificateParams::default().serialize_request(key).unwrap();
+        self.renew_with(request.der()).await.unwrap()
+    }
+
+    /// The same with any request.
+    pub(super) async fn renew_with(&self, request: &[u8]) -> Result<Outcome, tonic::Status> {
+        let config = Arc::clone(&self.config);
+        let channel = tls::connect(&self.url, config).await.unwrap();
+        let mut client = AgentServiceClient::new(channel);
+        let request = RenewCertificateRequest {
+            certificate_request: request.to_vec(),
+            wall_time: None,
+        };
+        let answer = client.renew_certificate(request).await?;
+        Ok(answer.into_inner().outcome.unwrap())
+    }
+
     /// Opens the stream and says nothing.
     pub(super) async fn dial(&self) -> Link {
         let channel = tls::connect(&self.url, Arc::clone(&self.config))
@@ -280,6 +334,14 @@ impl Agent {
 }
 
 impl Link {
+    /// Opens the log stream of a session.
+    pub(super) async fn logs(&mut self, session_epoch: i64) -> Streaming<StreamLogsResponse> {
+        let hello = stream_logs_request::Frame::Hello(LogHello { session_epoch });
+        let frames = tokio_stream::iter([StreamLogsRequest { frame: Some(hello) }]);
+        let frames = frames.chain(tokio_stream::pending());
+        self.client.stream_logs(frames).await.unwrap().into_inner()
+    }
+
     pub(super) async fn send(&mut self, frame: Up) {
         let frame = ConnectRequest { frame: Some(frame) };
         // A link that was refused meanwhile says so in what comes from it.

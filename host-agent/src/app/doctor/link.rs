@@ -5,14 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use zhylon_shared::tls::Validity;
 
 use super::{Finding, Patient};
-use crate::link::{LinkReport, LinkState, certificate as validity_of};
+use crate::link::{Life, LinkReport, LinkState, certificate as life_of};
 
 /// Clocks this far apart (ms) are not told of: the api-server's is known but for the way of one message.
 const SKEW_MS: u64 = 10_000;
-/// A certificate with less than this part of its life left should have been replaced.
-const LAST_PART: i64 = 3;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
+/// A certificate whose renewal is late by this is told of: the host may have been off when it was due.
+const LATE: i64 = 2 * HOUR;
+/// How long after its end the api-server still renews one.
+const RENEWED_AFTER_END: i64 = 180 * DAY;
 /// What a new certificate takes.
 const ANEW: &str = "`host-agent enroll --replace`, with a new token from the panel";
 
@@ -42,42 +44,55 @@ pub(super) fn certificate(patient: &Patient<'_>) -> Vec<Finding> {
     let config = patient.config();
     // The api-server judges by its own clock.
     let report = LinkReport::read(&config.run_dir).ok().flatten();
-    let now = report.and_then(|report| report.server_time());
+    let now = report.as_ref().and_then(LinkReport::server_time);
     let now = now.unwrap_or_else(host_time) / 1000;
-    match validity_of(&config.state_dir) {
+    let failed = report.and_then(|report| report.renewal_error);
+    match life_of(&config.state_dir) {
         // The link says it.
         Ok(None) => Vec::new(),
-        Ok(Some(validity)) => judge_certificate(validity, now),
+        Ok(Some(life)) => judge_certificate(life, now, failed.as_deref()),
         Err(error) => Finding::fail(format!("can not be read: {error}"))
             .means("the link can not be made; daemons run on")
             .remedy(ANEW),
     }
 }
 
-fn judge_certificate(validity: Validity, now: i64) -> Vec<Finding> {
+/// `failed`: why the newest try to renew it failed.
+fn judge_certificate(life: Life, now: i64, failed: Option<&str>) -> Vec<Finding> {
     let Validity {
         not_before,
         not_after,
-    } = validity;
-    if now > not_after {
+    } = life.validity;
+    let why = failed.map_or_else(String::new, |why| format!("; the last try: {why}"));
+    if now > not_after + RENEWED_AFTER_END {
         return Finding::fail(format!("ended {} ago", span(now - not_after)))
-            .means(
-                "the api-server lets this host in no more; daemons run on, no change reaches them",
-            )
+            .means("it is too old to be renewed: the api-server lets this host in no more; daemons run on, no change reaches them")
             .remedy(ANEW);
+    }
+    if now > not_after {
+        return Finding::fail(format!("ended {} ago{why}", span(now - not_after)))
+            .means("daemons run on, no change reaches them; the agent gets a new one by itself once it reaches the api-server")
+            .remedy("start the agent, and look at what is said of the link");
     }
     if now < not_before {
         return Finding::fail(format!("begins in {} only", span(not_before - now)))
             .means("the api-server does not let this host in yet; daemons run on")
             .remedy("look at both clocks, the host's and the api-server's");
     }
-    let left = not_after - now;
-    if left < (not_after - not_before) / LAST_PART {
-        return Finding::warn(format!("ends in {}: it has to be replaced", span(left)))
-            .means("after that the api-server lets this host in no more; daemons run on")
-            .remedy(ANEW);
+    let left = span(not_after - now);
+    let late = now - life.renewal;
+    if late > LATE || (late > 0 && failed.is_some()) {
+        return Finding::warn(format!(
+            "ends in {left}, and should have been renewed {} ago{why}",
+            span(late)
+        ))
+        .means("the agent goes on trying, at least once an hour while it is connected; after its end only that is left to it")
+        .remedy("look at what is said of the link, and at the agent's log");
     }
-    Finding::ok(format!("ends in {}", span(left)))
+    Finding::ok(match late {
+        ..0 => format!("ends in {left}, is renewed in {}", span(-late)),
+        0.. => format!("ends in {left}, is renewed now"),
+    })
 }
 
 /// The host's clock against the api-server's, as far as that is known.
@@ -132,31 +147,70 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_judged_by_what_is_left_of_its_own_life() {
-        let month = Validity {
-            not_before: 1000,
-            not_after: 1000 + 30 * DAY,
+    fn a_certificate_is_judged_by_its_renewal_and_its_end() {
+        let month = Life {
+            validity: Validity {
+                not_before: 1000,
+                not_after: 1000 + 30 * DAY,
+            },
+            renewal: 1000 + 20 * DAY,
         };
-        for (now, level, found) in [
-            (999, Fail, "begins in 1 s only"),
-            (1000, Ok, "ends in 30 days"),
-            (1000 + 20 * DAY, Ok, "ends in 10 days"),
+        let failed = Some("no route to host");
+        let late = "ends in 9 days, and should have been renewed";
+        for (now, failed, level, found) in [
+            (999, None, Fail, "begins in 1 s only".to_owned()),
             (
-                1000 + 20 * DAY + 1,
-                Warn,
-                "ends in 9 days: it has to be replaced",
+                1000,
+                failed,
+                Ok,
+                "ends in 30 days, is renewed in 20 days".to_owned(),
             ),
             (
-                1000 + 30 * DAY - 2 * HOUR - 61,
-                Warn,
-                "ends in 2 h 1 min: it has to be replaced",
+                1000 + 20 * DAY,
+                failed,
+                Ok,
+                "ends in 10 days, is renewed now".to_owned(),
             ),
-            (1000 + 30 * DAY, Warn, "ends in 0 s: it has to be replaced"),
-            (1001 + 30 * DAY, Fail, "ended 1 s ago"),
-            (1000 + 32 * DAY, Fail, "ended 2 days ago"),
+            (
+                1000 + 20 * DAY + LATE,
+                None,
+                Ok,
+                "ends in 9 days, is renewed now".to_owned(),
+            ),
+            (
+                1001 + 20 * DAY + LATE,
+                None,
+                Warn,
+                format!("{late} 2 h 0 min ago"),
+            ),
+            (
+                1001 + 20 * DAY,
+                failed,
+                Warn,
+                format!("{late} 1 s ago; the last try: no route to host"),
+            ),
+            (1001 + 30 * DAY, None, Fail, "ended 1 s ago".to_owned()),
+            (
+                1000 + 210 * DAY,
+                failed,
+                Fail,
+                "ended 180 days ago; the last try: no route to host".to_owned(),
+            ),
+            (
+                1001 + 210 * DAY,
+                failed,
+                Fail,
+                "ended 180 days ago".to_owned(),
+            ),
         ] {
-            is(&judge_certificate(month, now), level, found);
+            is(&judge_certificate(month, now, failed), level, &found);
         }
+        let remedy = |now| {
+            judge_certificate(month, now, None)[0]
+                .remedy
+                .contains("enroll")
+        };
+        assert!(!remedy(1000 + 210 * DAY) && remedy(1001 + 210 * DAY));
     }
 
     #[test]

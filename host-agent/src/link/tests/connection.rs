@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use zhylon_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use zhylon_proto::agent::v1::{
-    ConnectRequest, ConnectResponse, Hello, LogSubscribe, Reject, RejectReason, StreamLogsRequest,
-    StreamLogsResponse, Welcome, connect_request, connect_response, stream_logs_request,
-    stream_logs_response,
+    ConnectRequest, ConnectResponse, Hello, LogSubscribe, Reject, RejectReason,
+    RenewCertificateRequest, RenewCertificateResponse, StreamLogsRequest, StreamLogsResponse,
+    Welcome, connect_request, connect_response, stream_logs_request, stream_logs_response,
 };
 use zhylon_shared::id::ServerId;
 use zhylon_shared::redact::Secret;
@@ -55,6 +55,13 @@ impl AgentService for Fake {
         let opened = Opened::Control(request.into_inner(), down);
         self.opened.send(opened).await.unwrap();
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn renew_certificate(
+        &self,
+        _: Request<RenewCertificateRequest>,
+    ) -> Result<Response<RenewCertificateResponse>, Status> {
+        Err(Status::unimplemented("an older api-server"))
     }
 
     async fn stream_logs(

@@ -13,13 +13,14 @@ use zhylon_proto::daemons::v1::{
     CreateEnrollmentTokenRequest, CreateEnrollmentTokenResponse, CreateServerRequest,
     CreateServerResponse, DeleteServerRequest, DeleteServerResponse, EnrollRequest, EnrollResponse,
     GetServerRequest, GetServerResponse, ListServersRequest, ListServersResponse,
+    RevokeServerIdentityRequest, RevokeServerIdentityResponse,
 };
 use zhylon_shared::id::{EnrollmentId, ServerId};
 use zhylon_shared::redact::Secret;
 use zhylon_shared::tls;
 use zhylon_shared::token::{EnrollmentToken, new_secret};
 
-use super::server::{Ca, Issued, Listening, builder, listen, self_signed};
+use super::server::{Ca, DAY, Issued, Listening, builder, listen, self_signed};
 use crate::link::enroll::{EnrollError, enroll_into};
 use crate::link::identity::Store;
 
@@ -82,6 +83,7 @@ impl ServerService for Fake {
         get_server: GetServerRequest => GetServerResponse,
         list_servers: ListServersRequest => ListServersResponse,
         delete_server: DeleteServerRequest => DeleteServerResponse,
+        revoke_server_identity: RevokeServerIdentityRequest => RevokeServerIdentityResponse,
         create_enrollment_token: CreateEnrollmentTokenRequest => CreateEnrollmentTokenResponse,
     }
 
@@ -234,6 +236,37 @@ async fn the_pinned_certificate_on_top_of_a_foreign_one_sends_nothing() {
         matches!(result, Err(EnrollError::Untrusted { .. })),
         "{result:?}"
     );
+    assert!(fake.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_named_and_nothing_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::new(Answer::Identity(ServerId::random().unwrap()));
+    let ca = Ca::new("ours");
+    let now = std::time::SystemTime::now();
+    for (begin, end, verdict) in [
+        (now + DAY, now + 2 * DAY, "is not valid yet"),
+        (now - 2 * DAY, now - DAY, "has ended"),
+    ] {
+        let leaf = ca.server_at("127.0.0.1", begin, end);
+        let listening = fake.listen(&chain(&leaf, &ca), &leaf.key).await;
+        let result = enroll(dir.path(), &url(&listening), &token(ca.pin())).await;
+        let text = result.unwrap_err().to_string();
+        assert!(
+            text.contains("clock skew") && text.contains(verdict),
+            "{text}"
+        );
+        assert!(text.contains("Nothing was sent"), "{text}");
+        // And so for every other connection.
+        let trusting = Arc::new(tls::public_client(ca.pem().as_bytes()).unwrap());
+        let refused = tls::connect(&url(&listening), trusting).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(
+            text.contains("clock skew") && text.contains(verdict),
+            "{text}"
+        );
+    }
     assert!(fake.heard().is_empty());
 }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -23,6 +24,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::{Connected, Router, Server};
 use zhylon_shared::tls;
+
+/// How far certificates reach to both sides.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A certificate authority.
 pub(super) struct Ca {
@@ -56,8 +60,15 @@ impl Ca {
 
     /// A server's certificate for this name or address.
     pub(super) fn server(&self, name: &str) -> Issued {
+        let now = SystemTime::now();
+        self.server_at(name, now - DAY, now + DAY)
+    }
+
+    /// The same with these dates.
+    pub(super) fn server_at(&self, name: &str, begin: SystemTime, end: SystemTime) -> Issued {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (begin.into(), end.into());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         let key = key.serialize_pem();
