@@ -25,6 +25,7 @@ mod reader;
 mod registry;
 mod rules;
 mod segment;
+mod steps;
 mod thread;
 
 use std::io;
@@ -106,6 +107,7 @@ impl Logs {
         events: mpsc::Sender<LogEvent>,
     ) -> io::Result<Self> {
         index::make_dir(&index_dir)?;
+        steps::look_beside(&index_dir);
         let room = Arc::new(Room::new(index_dir, rules, events));
         Ok(Self { room })
     }

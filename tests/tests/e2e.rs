@@ -14,8 +14,10 @@ mod e2e {
     mod identity;
     mod laravel;
     mod local_door;
+    mod log_rules;
     mod older_kernel;
     mod reactphp;
+    mod reboot;
     mod rolling;
     mod schema;
     mod survival;

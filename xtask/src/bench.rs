@@ -26,7 +26,7 @@ use crate::{say, say_error};
 /// What `bench` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Rounds of the respawn measurement; every program is measured in each round.
+    /// Rounds of the respawn and drain measurements; every program is measured in each round.
     #[arg(long, default_value_t = 9)]
     pub rounds: usize,
     /// Kills of each fast program per round (supervisord, which takes a second each, gets fewer).
@@ -174,7 +174,7 @@ fn measure(
         runtime.block_on(status::measure(system, &children[0], bench, report))?;
     }
     if wanted(Part::Drain) {
-        drain::measure(bench, runtime, system, report)?;
+        drain::measure(bench, runtime, system, args, report)?;
     }
     if wanted(Part::Logs) {
         runtime.block_on(logs::first_line(system, report))?;

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use zhylon_shared::id::DaemonId;
 
 use super::entry::{ENTRY_LEN, Entry, FIRST_ENTRY, Kind, Source, State};
+use super::steps::step;
 
 /// Bytes allocated at once: 1 365 entries. A full disk is met here, before any byte moves, not in the middle of an entry.
 const ROOM_STEP: u64 = 64 * 1024;
@@ -255,6 +256,11 @@ impl Index {
             self.make_room()?;
         }
         self.file.write_all_at(&entry.encode(), place)?;
+        step(match entry.kind {
+            Kind::Rotated => "rotate-entry",
+            Kind::Cleared => "clear-entry",
+            _ => "move-entry",
+        });
         self.store_state(State {
             entries: self.state.entries + 1,
             ..next

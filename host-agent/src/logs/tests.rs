@@ -11,6 +11,7 @@ mod race;
 mod reading;
 mod room;
 mod rotation;
+mod steps;
 mod trouble;
 
 use std::fs::{self, File};

@@ -7,19 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Bench;
 use super::ours::System;
 use super::peer::below;
 use super::report::{Figure, Limit, Report};
 use super::resident::processor_time;
+use super::{Args, Bench};
 use crate::build::root;
 use crate::say_error;
 use crate::up::processes::wait_until;
 
 /// Bytes of one run: more than one rotated file, and less than all of them, so that what was moved can be counted.
 const BYTES: u64 = 256 * 1024 * 1024;
-/// Rounds of floor and ours, in turns. The bar is on the median ratio.
-const ROUNDS: usize = 9;
 /// Rounds of peers, which take several times as long.
 const PEER_ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,6 +92,9 @@ struct Stage<'a> {
     system: &'a System,
     runtime: &'a tokio::runtime::Runtime,
     dir: PathBuf,
+    home: PathBuf,
+    /// Of floor and peers: beside ours, for what a file system costs is no difference between programs.
+    logs: PathBuf,
     speaker: PathBuf,
     drain: PathBuf,
 }
@@ -103,8 +104,14 @@ pub(crate) fn measure(
     bench: &Bench,
     runtime: &tokio::runtime::Runtime,
     system: &System,
+    args: &Args,
     report: &mut Report,
 ) -> Result<()> {
+    let home = PathBuf::from(std::env::var_os("HOME").context("HOME")?);
+    let beside = tempfile::Builder::new()
+        .prefix(".zhylon-bench.")
+        .tempdir_in(&home)
+        .context("a directory in HOME")?;
     let dir = bench.dir.path().join("drain");
     std::fs::create_dir(&dir)?;
     let stage = Stage {
@@ -113,10 +120,12 @@ pub(crate) fn measure(
         speaker: compile("speaker.c", &dir)?,
         drain: compile("drain.c", &dir)?,
         dir,
+        logs: beside.path().join("logs"),
+        home,
     };
     for way in &WAYS {
         let mut costs = Taker::ALL.map(|taker| (taker, Vec::new()));
-        for round in 0..ROUNDS {
+        for round in 0..args.rounds {
             for (taker, costs) in &mut costs {
                 let is_peer = !matches!(taker, Taker::Floor | Taker::Ours);
                 if is_peer && (round >= PEER_ROUNDS || costs.len() < round) {
@@ -157,7 +166,7 @@ fn add(report: &mut Report, way: &Way, costs: &[(Taker, Vec<Cost>)]) {
 impl Stage<'_> {
     fn run(&self, taker: Taker, way: &Way) -> Result<Cost> {
         let start = self.dir.join("start");
-        let logs = self.dir.join("logs");
+        let logs = self.logs.clone();
         std::fs::create_dir_all(&logs)?;
         let speaker = format!(
             "{} {} {} {BYTES}",
@@ -194,8 +203,7 @@ impl Stage<'_> {
         let daemon = (self.runtime).block_on(self.system.create(speaker.to_owned(), 1))?;
         let pids = self.system.agent()?.map(|process| process.pid);
         let bare = daemon.id.strip_prefix("h:").unwrap_or(&daemon.id);
-        let home = std::env::var_os("HOME").context("HOME")?;
-        let logs = Path::new(&home).join(".zhylon");
+        let logs = self.home.join(".zhylon");
         let name = format!("daemon-{bare}.log");
         let speaks = |pid: &i32| {
             std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == self.speaker)

@@ -9,6 +9,7 @@ use super::super::desk::Desk;
 use super::super::entry::Kind;
 use super::super::home::{self, Unwritable};
 use super::super::segment::Segment;
+use super::super::steps::step;
 use super::Log;
 
 impl Log {
@@ -41,7 +42,9 @@ impl Log {
         let stat = fstat(&file).map_err(|error| Unwritable::by("stat it", error))?;
         let (identity, second) = (home::identity(&stat), desk.second);
         self.open = None;
+        step("clear-begun");
         self.indexed(|index| index.begin_segment(identity, 0, Some((Kind::Cleared, second))))?;
+        step("clear-recorded");
         // Before the file is emptied: readers must not take what follows for what was there.
         for segment in self.place.segments().iter() {
             segment.clear();
@@ -49,14 +52,18 @@ impl Log {
         let number = self.indexed(|index| Ok(index.state().segment))?;
         let segment = Segment::new(number, file.clone(), u64::MAX);
         self.place.add_segment(segment);
+        step("clear-shown");
         self.end_clearing(&file)
     }
 
     /// The second half: the index says already that nothing of the file is in the stream.
     pub(super) fn end_clearing(&mut self, file: &File) -> Result<(), Unwritable> {
         let emptied = file.set_len(0);
+        step("clear-emptied");
         self.remove_rotated(0)?;
+        step("clear-removed");
         self.indexed(|index| index.end_clearing())?;
+        step("clear-ended");
         emptied.map_err(|error| Unwritable::by("empty it", error))
     }
 }

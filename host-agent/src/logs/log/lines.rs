@@ -9,6 +9,7 @@ use super::super::desk::Desk;
 use super::super::entry::{Kind, Source};
 use super::super::home::Unwritable;
 use super::super::pipe::{self, Look};
+use super::super::steps::step;
 use super::Log;
 
 /// A line of which so much is in the file while its end is not in sight gets a line end from us. One whose end is in the FIFO
@@ -157,7 +158,9 @@ impl Log {
         let (source, second) = (self.feeds[at].source(), desk.second);
         let begun = self.open.filter(|line| line.source == source);
         self.indexed(|index| index.intend(Kind::Data, source, second, len as u64))?;
+        step("move-intended");
         let (moved, outcome) = self.splice(&self.feeds[at].fifo, len)?;
+        step("move-moved");
         let moved_bytes = moved as u64;
         self.indexed(|index| {
             index.moved(moved_bytes);

@@ -15,6 +15,7 @@ use super::super::home::{self, Unwritable};
 use super::super::pipe;
 use super::super::rules::{KeepFree, Size};
 use super::super::segment::{SEGMENTS_MAX, Segment};
+use super::super::steps::step;
 use super::Log;
 use super::lines::OpenLine;
 
@@ -193,6 +194,7 @@ impl Log {
         self.open = None;
         let offset = size + u64::from(end_foreign_line(file, size)?);
         let rotated = self.was_rotated().then_some((Kind::Rotated, desk.second));
+        step("file-made");
         self.indexed(|index| index.begin_segment(identity, offset, rotated))?;
         let number = self.indexed(|index| Ok(index.state().segment))?;
         self.place.segments =

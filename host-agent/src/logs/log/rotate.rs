@@ -8,6 +8,7 @@ use super::super::desk::Desk;
 use super::super::home::{self, Unwritable};
 use super::super::index::Rotated;
 use super::super::segment::Segment;
+use super::super::steps::step;
 use super::Log;
 
 /// When a rename failed: how long until the next attempt. The file grows meanwhile.
@@ -39,6 +40,7 @@ impl Log {
         self.rotate_after = None;
         // Whoever finds it renamed must know how much of it is ours without its size.
         self.indexed(super::Index::settle)?;
+        step("rotate-settled");
         let rotated = rotated_name(&self.name, state.segment);
         if let Err(error) = home::rename_log(&self.owner, &self.name, &rotated) {
             tracing::warn!(
@@ -50,9 +52,11 @@ impl Log {
             self.rotate_after = Some(desk.now + RETRY);
             return Ok(());
         }
+        step("rotate-renamed");
         self.put_aside = true;
         self.place.file = None;
         self.open_file(desk, true)?;
+        step("rotate-recorded");
         self.remove_rotated(desk.rules.rotation.keep)
     }
 
@@ -72,8 +76,11 @@ impl Log {
         let rotated = self.indexed(|index| index.rotated(most))?;
         for rotated in rotated.iter().skip(keep) {
             self.remove_if_ours(*rotated);
+            step("aside-removed");
         }
-        self.indexed(|index| index.forget(&rotated, keep))
+        self.indexed(|index| index.forget(&rotated, keep))?;
+        step("aside-forgotten");
+        Ok(())
     }
 
     /// Removes a rotated file, if what bears its name is it.

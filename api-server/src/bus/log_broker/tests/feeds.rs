@@ -1,5 +1,6 @@
 //! Many viewers, one feed.
 
+use super::super::feed::{Feed, Found};
 use super::*;
 
 /// The agent of one daemon whose log is `end` bytes long.
@@ -252,6 +253,25 @@ async fn a_feed_that_stands_still_begins_anew_for_who_is_further_on() {
         assert_eq!(request.start, Start::Position(left));
         agent.stream.deliver(id, chunk(left + 1, 1)).unwrap();
     });
+}
+
+/// Between the agent's frame and the feed another thread may have begun the feed anew.
+#[tokio::test]
+async fn what_a_given_up_subscription_still_had_under_way_reaches_no_feed() {
+    let feed = Feed::new(request().daemon, 1, 0);
+    feed.begin_anew(2, 1000);
+    let mut place = feed.join(1, 1000, false).unwrap();
+    feed.push(1, chunk(500, 10)).unwrap();
+    feed.push(1, end(0, 500, 500)).unwrap();
+    feed.push(1, LogEvent::Lost { position: None }).unwrap();
+    feed.push(2, chunk(1010, 10)).unwrap();
+    let (found, _) = feed.take(&mut place);
+    assert!(
+        matches!(&found, Found::Event(event) if *event == chunk(1010, 10)),
+        "{found:?}"
+    );
+    let (found, _) = feed.take(&mut place);
+    assert!(matches!(found, Found::Nothing(_)), "{found:?}");
 }
 
 #[tokio::test]
