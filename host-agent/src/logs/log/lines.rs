@@ -93,8 +93,10 @@ impl Log {
         let mut others = false;
         for feed in &mut self.feeds {
             if feed.ready && feed.source() != line.source {
-                feed.ready = pipe::waiting(&feed.fifo) > 0;
-                others |= feed.ready;
+                let waiting = pipe::waiting(&feed.fifo) > 0;
+                // One the kernel can not watch is looked at every turn.
+                feed.ready = waiting || feed.token.is_none();
+                others |= waiting;
             }
         }
         others && now.duration_since(line.since) >= LINE_AGE
