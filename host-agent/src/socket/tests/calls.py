@@ -1,5 +1,5 @@
 """Makes the same calls to whichever server, and prints what each comes to. Times, pids and paths become their types."""
-import os, re, sys, xmlrpc.client
+import os, re, sys, time, xmlrpc.client
 from supervisor.xmlrpc import SupervisorTransport
 
 W, O, B, M, N = ('daemon-' + c + '0' * 17 for c in 'WOBMN')
@@ -113,7 +113,13 @@ def short(text):
     text = re.sub(r"daemon-([WOBMN])0{17}", r'\1', text)
     return re.sub(r"/does/not/exist|/bin/server|/[^' ]*/noexec", 'PROGRAM', text)
 
+def rest():
+    """Waits while something stops. A signal that meets a process before its exec is lost: it is killed after its grace."""
+    while any(info['state'] == 40 for info in server.supervisor.getAllProcessInfo()):
+        time.sleep(0.01)
+
 for method, args in CALLS:
+    rest()
     print(short('%s%r -> %s' % (method, tuple(args), outcome(method, args))))
 for method in SIGNATURES:
     print('methodSignature(%s) -> %s' % (method, outcome('system.methodSignature', [method])))
