@@ -98,8 +98,14 @@ fn cut_off(agent: &mut Agent, point: &str, random: &mut Random) {
     fs::write(&armed, format!("{victim} {linger}")).expect("write whom to kill");
     fs::rename(&armed, &fail).expect("arm it");
     eventually(&format!("somebody comes by {point}"), || {
-        // Who takes over comes by; if nothing ran just then, the next one does.
-        if adopts && agent.infos().is_some() && fail.exists() {
+        // Who takes over comes by, if there is something to take over: a worker that is killed as soon as it serves would
+        // never get anything to run. What ran may have ended since; then the next one comes by.
+        let runs = || {
+            agent
+                .infos()
+                .is_some_and(|all| all.values().any(|one| one.state == "RUNNING"))
+        };
+        if adopts && runs() && fail.exists() {
             agent.kill_worker();
         }
         (!fail.exists()).then_some(())

@@ -108,7 +108,8 @@ impl Report {
         let p50 = quantile(&samples, 0.5);
         let ratio_to = |who| {
             let floor = self.row(work, who)?;
-            Some(ratio(&p50_of_rounds, &floor.p50_of_rounds))
+            // A floor that takes nothing has no multiples.
+            Some(ratio(&p50_of_rounds, &floor.p50_of_rounds)).filter(|ratio| ratio.is_finite())
         };
         let (ratio_to_floor, ratio_to_steps) = (ratio_to("floor"), ratio_to(STEPS));
         self.rows.push(Row {
