@@ -173,7 +173,7 @@ async fn a_log_is_followed_and_read_back_through_its_rotations() {
     );
     let id = world.create(draft(&command)).await.id;
     world.running(&id).await;
-    let mut stream = world.tail(&id, Start::TailLines(0), true).await;
+    let mut stream = world.tail(&id, Start::TailLines(100_000), true).await;
     std::fs::write(&go, "").expect("go");
     let (mut next, mut rest) = (1, Vec::new());
     let mut middle = None;

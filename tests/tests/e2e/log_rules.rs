@@ -45,7 +45,7 @@ impl Story {
         let id = world.create(draft(&command)).await.id;
         world.running(&id).await;
         let config = fs::read_to_string(world.dir().join("host-agent.toml")).expect("its rules");
-        let viewer = world.tail(&id, Start::TailLines(0), true).await;
+        let viewer = world.tail(&id, Start::TailLines(100_000), true).await;
         Self {
             world,
             id,
